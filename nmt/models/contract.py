@@ -1,0 +1,114 @@
+"""What training and search may ask of a model, and nothing more; search never names a model.
+
+The rule behind it all: axis 0 is the row. `Memory` has one row a sentence (B), `State` one row a hypothesis (R = B * K, the K
+hypotheses of a sentence side by side), so one `select_rows` reorders, drops and copies any of them.
+"""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from nmt.batch import Batch, Layout
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the encoder gives, computed once a sentence and never expanded for beams. Models add their tensors.
+
+    keep  (B, S) bool: True where there is a source token.
+    """
+
+    keep: Tensor
+
+
+@dataclass(frozen=True)
+class State:
+    """What a decoder carries from step to step; models add their tensors, rows (R) on axis 0."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One target position.
+
+    features  (R, D): what `project` turns into logits
+    state     the state after it
+    weights   (R, L, H, S) attention weights by layer and head, or None where they were not asked for or do not exist
+    """
+
+    features: Tensor
+    state: State
+    weights: Tensor | None
+
+
+class Seq2Seq(nn.Module, ABC):
+    """A translator: encode once, step as often as there are target positions.
+
+    A model gives `encode`, `start`, `step` and a `projection`; `forward` is then the loop over `step`, which is right and slow.
+    A model that can go parallel overrides it, and a test compares the two.
+    """
+
+    layouts: ClassVar[frozenset[Layout]] = frozenset({"padded"})
+    projection: nn.Linear
+    """Features to logits: weight (V, D) and bias (V,) or None; the loss reads them to go through the vocabulary in chunks."""
+
+    @abstractmethod
+    def encode(self, src: Tensor, keep: Tensor) -> Memory:
+        """Source ids (B, S) and keep (B, S) to the memory that every step looks at."""
+
+    @abstractmethod
+    def start(self, memory: Memory, beam: int, max_len: int) -> State:
+        """The state before the first step: B * beam rows, room for max_len steps where the model needs room."""
+
+    @abstractmethod
+    def step(self, prev: Tensor, memory: Memory, state: State, want_weights: bool = False) -> Step:
+        """Takes the previous words (R,) one position on. R is a multiple K of the memory's B: row r looks at sentence r // K."""
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Features (B, T, D) of every target position, given the words before it."""
+        memory = self.encode(batch.src, batch.src_keep)
+        state = self.start(memory, 1, batch.tgt_in.shape[1])
+        features = []
+        for t in range(batch.tgt_in.shape[1]):
+            step = self.step(batch.tgt_in[:, t], memory, state)
+            state = step.state
+            features.append(step.features)
+        return torch.stack(features, dim=1)
+
+    def project(self, features: Tensor) -> Tensor:
+        """Logits (..., V) in float32 of features (..., D)."""
+        bias = self.projection.bias
+        weight = self.projection.weight.to(features.dtype)
+        return nn.functional.linear(features, weight, None if bias is None else bias.to(features.dtype)).float()
+
+
+Record = TypeVar("Record")
+
+
+def map_tensors(record: Record, change: Callable[[Tensor], Tensor]) -> Record:
+    """The same record with every tensor changed, through nested dataclasses and tuples; None stays None."""
+
+    def walk(part: Any) -> Any:
+        if isinstance(part, Tensor):
+            return change(part)
+        if isinstance(part, tuple):
+            return tuple(walk(p) for p in part)
+        if dataclasses.is_dataclass(part) and not isinstance(part, type):
+            return dataclasses.replace(part, **{f.name: walk(getattr(part, f.name)) for f in dataclasses.fields(part)})
+        return part
+
+    return walk(record)
+
+
+def select_rows(record: Record, rows: Tensor) -> Record:
+    """The record of the given rows (N,) int64 of axis 0: to reorder hypotheses, to drop and to repeat."""
+    return map_tensors(record, lambda tensor: tensor.index_select(0, rows))
+
+
+def stepwise_logits(model: Seq2Seq, batch: Batch) -> Tensor:
+    """Logits (B, T, V) by one step after the other: what the forward of every model must equal."""
+    return model.project(Seq2Seq.forward(model, batch))

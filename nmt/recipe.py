@@ -1,0 +1,390 @@
+"""Every key a recipe may hold, with its type, default and meaning: this file is the only list of them.
+
+One frozen model a section, one a kind of model, optimiser and schedule. `recipe_file.py` reads YAML into these; nothing here
+touches a file. Field descriptions are the reference page and the editor's completion, so they are written for users.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: immutable, strict about types, and closed to keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+# --- corpus ---------------------------------------------------------------------------------------------------------------
+
+
+class TextPair(Section):
+    """Two files that translate each other line by line."""
+
+    src: str
+    """File of source sentences, plain or gzip."""
+    tgt: str
+    """File of target sentences, plain or gzip."""
+    weight: PositiveFloat = 1.0
+    """How many times an epoch goes through this corpus: 2 repeats it, 0.5 takes half of it, a different half each epoch."""
+
+
+class Download(Section):
+    """A file that `nmt prepare --fetch` downloads, and what it holds."""
+
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    """Where the file is."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Its checksum; a file that differs is never used."""
+    file: str | None = None
+    """Name to keep it under in corpus.folder, when it is not an archive."""
+    members: dict[str, str] = {}
+    """For a tar or zip archive: member name -> name to keep it under in corpus.folder. Nothing else is taken out."""
+
+    @model_validator(mode="after")
+    def _file_or_members(self) -> Self:
+        if (self.file is None) == (not self.members):
+            raise ValueError("give either file (a plain download) or members (an archive)")
+        return self
+
+
+class CorpusConfig(Section):
+    """The parallel text: languages, files, filters, and where the files can be had."""
+
+    src: str
+    """Language of the source, as a tag: en, fr, zh."""
+    tgt: str
+    """Language of the target."""
+    folder: str = "."
+    """Folder that the file names below start from, relative to the recipe. Where it does not exist, a folder of its last name
+    is looked for in the folder named by the environment variable NMT_SHARED_DATA."""
+    train: str | TextPair | list[str | TextPair]
+    """Training text: a prefix (`train` stands for train.en and train.fr, or train.en.gz and train.fr.gz), a pair of files
+    {src, tgt, weight}, or a list of these."""
+    valid: str | TextPair
+    """Validation text, as for train."""
+    test: str | TextPair | None = None
+    """Test text, translated and scored at the end of training."""
+    max_len: Positive = 100
+    """Training pairs with more pieces than this on either side (end of sentence included) are dropped and counted."""
+    max_ratio: PositiveFloat | None = None
+    """Training pairs whose sides differ in pieces by more than this factor are dropped and counted."""
+    bad_text: Literal["error", "skip", "replace"] = "error"
+    """What to do with a line that is not UTF-8 or holds a NUL byte: stop, drop the pair, or put U+FFFD in its place."""
+    dedup: bool = False
+    """Drop training pairs that occurred before."""
+    overlap: Literal["error", "drop", "allow"] = "error"
+    """What to do with a training pair that is also a pair of the validation or test text."""
+    downloads: list[Download] = []
+    """Files for `nmt prepare --fetch`."""
+    obtain: str = ""
+    """How to get the text, in words: printed when it is not there."""
+
+
+class TokenizerConfig(Section):
+    """How text becomes pieces."""
+
+    kind: Literal["bpe", "unigram", "char", "word"] = "bpe"
+    """bpe, unigram and char are sentencepiece models; word is a vocabulary of whole words with an unknown, as in 2014."""
+    vocab: Positive = 8000
+    """Number of ids on each side, special ones included; for words, the shortlist of the most frequent."""
+    joint: bool = True
+    """One vocabulary for both languages (needed for tied embeddings) or one each."""
+    words: Literal["spaces", "moses"] = "moses"
+    """For kind word: text is tokenised already (spaces), or goes through Moses rules and back (moses)."""
+    normalization: Literal["nmt_nfkc", "nfkc", "nmt_nfkc_cf", "identity"] = "nmt_nfkc"
+    """sentencepiece's normalisation of characters; _cf also folds case."""
+    character_coverage: Annotated[float, Field(gt=0.9, le=1.0)] = 1.0
+    """Share of the characters that get a piece of their own; below 1 for scripts with thousands of them."""
+
+
+# --- model ----------------------------------------------------------------------------------------------------------------
+
+
+class PaperInit(Section):
+    """The initialisation that the model's own paper gives."""
+
+    kind: Literal["paper"] = "paper"
+
+
+class UniformInit(Section):
+    """Every weight and bias uniform in [-scale, scale] (Sutskever 2014: 0.08; Luong 2015: 0.1)."""
+
+    kind: Literal["uniform"]
+    scale: PositiveFloat = 0.1
+
+
+class NormalInit(Section):
+    """Every weight normal with mean 0 and this standard deviation, biases 0."""
+
+    kind: Literal["normal"]
+    std: PositiveFloat = 0.01
+
+
+class OrthogonalInit(Section):
+    """Every matrix orthogonal (Saxe et al. 2014) times gain, embeddings normal with standard deviation d_embed^-0.5, biases 0."""
+
+    kind: Literal["orthogonal"]
+    gain: PositiveFloat = 1.0
+
+
+class XavierInit(Section):
+    """Every matrix uniform with Glorot & Bengio's 2010 bound times gain, embeddings normal with d_embed^-0.5, biases 0."""
+
+    kind: Literal["xavier"]
+    gain: PositiveFloat = 1.0
+
+
+Initialization = Annotated[
+    PaperInit | UniformInit | NormalInit | OrthogonalInit | XavierInit, Field(discriminator="kind")
+]
+
+
+class BahdanauConfig(Section):
+    """Bahdanau, Cho, Bengio 2015, with its decoder as the appendix has it. The defaults are the paper's sizes."""
+
+    kind: Literal["bahdanau"]
+    d_embed: Positive = 620
+    """Word embedding (m)."""
+    d_hidden: Positive = 1000
+    """State of the decoder and of each encoder direction (n)."""
+    d_align: Positive = 1000
+    """Hidden layer of the alignment model (n')."""
+    d_maxout: Positive = 500
+    """Maxout units of the readout (l)."""
+    reset: Literal["before", "after"] = "before"
+    """Where the GRU's reset gate acts: on the state before its matrix, as in the paper, or after it, as cuDNN has it."""
+    dropout: Probability = 0.0
+    """Dropout on embeddings, annotations and readout. Not in the paper."""
+    tied_output: bool = False
+    """The output matrix is the target embedding; needs d_maxout equal to d_embed. Not in the paper."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _ties_fit(self) -> Self:
+        if self.tied_output and self.d_maxout != self.d_embed:
+            raise ValueError(
+                f"tied_output needs d_maxout equal to d_embed, not {self.d_maxout} and {self.d_embed}"
+            )
+        return self
+
+
+# One kind for now; when there are more this becomes a union with discriminator "kind", and build.py matches on it.
+ModelConfig = BahdanauConfig
+
+
+# --- training -------------------------------------------------------------------------------------------------------------
+
+
+class Adam(Section):
+    """Adam (Kingma & Ba 2015); with weight_decay it is AdamW (Loshchilov & Hutter 2019, decoupled)."""
+
+    kind: Literal["adam"] = "adam"
+    betas: tuple[Probability, Probability] = (0.9, 0.98)
+    eps: PositiveFloat = 1e-9
+    weight_decay: Fraction = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _betas_from_a_list(cls, values: object) -> object:
+        if isinstance(values, dict) and isinstance(values.get("betas"), list):
+            return {**values, "betas": tuple(values["betas"])}
+        return values
+
+
+class Adadelta(Section):
+    """Adadelta (Zeiler 2012), with the constants of Bahdanau 2015."""
+
+    kind: Literal["adadelta"]
+    rho: Probability = 0.95
+    eps: PositiveFloat = 1e-6
+
+
+class SGD(Section):
+    """Stochastic gradient descent, with momentum and Nesterov's form of it as choices."""
+
+    kind: Literal["sgd"]
+    momentum: Probability = 0.0
+    nesterov: bool = False
+    weight_decay: Fraction = 0.0
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Self:
+        if self.nesterov and self.momentum == 0.0:
+            raise ValueError("nesterov needs momentum above 0")
+        return self
+
+
+Optimizer = Annotated[Adam | Adadelta | SGD, Field(discriminator="kind")]
+
+
+class Constant(Section):
+    """The same rate throughout."""
+
+    kind: Literal["constant"] = "constant"
+    warmup_updates: Count = 0
+    """Rises linearly from 0 over these updates."""
+
+
+class InverseSqrt(Section):
+    """Linear warm-up to train.lr, then lr * sqrt(warmup_updates / update)."""
+
+    kind: Literal["inverse_sqrt"]
+    warmup_updates: Positive = 4000
+
+
+class Noam(Section):
+    """train.lr * d_model^-0.5 * min(update^-0.5, update * warmup_updates^-1.5) (Vaswani 2017, equation 3)."""
+
+    kind: Literal["noam"]
+    warmup_updates: Positive = 4000
+    d_model: Positive = 512
+
+
+class Plateau(Section):
+    """Multiplied by factor after `patience` validations without a better validation loss, not below min_lr."""
+
+    kind: Literal["plateau"]
+    factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    patience: Positive = 2
+    min_lr: Fraction = 0.0
+    warmup_updates: Count = 0
+
+
+class Halving(Section):
+    """Halved every `every_epochs` once `from_epoch` epochs are done (Sutskever 2014: 5 and 0.5; Luong 2015: 5 and 1)."""
+
+    kind: Literal["halving"]
+    from_epoch: PositiveFloat = 5.0
+    every_epochs: PositiveFloat = 1.0
+
+
+Schedule = Annotated[Constant | InverseSqrt | Noam | Plateau | Halving, Field(discriminator="kind")]
+
+
+class Switch(Section):
+    """Another optimiser, with a fresh state, from an update on."""
+
+    at_update: Positive
+    optimizer: Optimizer
+    lr: PositiveFloat
+    schedule: Schedule = Constant()
+
+
+class Average(Section):
+    """The final weights are the mean of several checkpoints, if that mean scores at least as well as the best one."""
+
+    of: Literal["best", "last"] = "best"
+    """The best by validation BLEU, or the last validated ones."""
+    count: Annotated[int, Field(ge=2, le=50)] = 5
+
+
+class TrainConfig(Section):
+    """How the model is trained, and how it is watched meanwhile."""
+
+    batch_tokens: Positive | None = None
+    """Real target tokens (end of sentence included) an update sees, at most; or:"""
+    batch_sentences: Positive | None = None
+    """Sentence pairs an update sees."""
+    accumulate: Positive = 1
+    """Parts each update's batch is cut into, one after the other, to need less memory. The result is the same sum."""
+    updates: Positive
+    """Optimiser steps in all."""
+    loss_per: Literal["token", "sentence"] = "token"
+    """The loss is averaged over target tokens, or summed over each sentence and averaged over sentences (Bahdanau 2015)."""
+    label_smoothing: Probability = 0.0
+    """Probability taken from the right word and spread evenly over the vocabulary (Szegedy et al. 2016)."""
+    lr: PositiveFloat = 1e-3
+    """Learning rate, as the schedule uses it. Adadelta as published has 1."""
+    optimizer: Optimizer = Adam()
+    schedule: Schedule = Constant()
+    switch: Switch | None = None
+    """Another optimiser from some update on."""
+    clip_norm: PositiveFloat | None = 1.0
+    """Gradients of a larger L2 norm are scaled down to it; null for never."""
+    max_skipped: Count = 5
+    """Updates in a row with a non-finite loss or gradient that are skipped before training stops itself."""
+    init: str | None = None
+    """A model.safetensors to continue from: its weights and its tokenizer, with a fresh optimiser. Relative to the recipe."""
+    validate_every: Positive = 500
+    """Updates between validations (loss, and BLEU by search)."""
+    validate_sentences: Positive | None = None
+    """Translate only so many validation sentences for BLEU; null for all."""
+    save_every: Positive | None = None
+    """Updates between checkpoints; null for validate_every."""
+    keep: Positive = 1
+    """Checkpoints kept besides the best ones that average needs."""
+    patience: Positive | None = None
+    """Stop after so many validations in a row without a better BLEU; null for never."""
+    average: Average | None = None
+    samples: Count = 3
+    """Validation sentences whose translation is shown at each validation."""
+    seed: Count = 1
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> Self:
+        if (self.batch_tokens is None) == (self.batch_sentences is None):
+            raise ValueError("give one of batch_tokens and batch_sentences")
+        return self
+
+
+# --- search and computing -------------------------------------------------------------------------------------------------
+
+
+class SearchConfig(Section):
+    """How translations are searched for. score = log P(y|x) / length(y) + coverage(x, y)."""
+
+    beam: Positive = 5
+    """Hypotheses kept a sentence; 1 is greedy."""
+    length_formula: Literal["gnmt", "average", "none"] = "gnmt"
+    """What divides log P, with |y| counting the end of sentence: gnmt is ((5 + |y|) / 6)^length_penalty (Wu 2016, eq. 14);
+    average is |y|^length_penalty; none is 1."""
+    length_penalty: Fraction = 0.6
+    """The exponent above; larger favours longer translations."""
+    coverage_penalty: Fraction = 0.0
+    """beta of GNMT's coverage term beta * sum_i log(min(sum_j p_ij, 1)), i over source, j over target positions."""
+    min_len_ratio: Fraction = 0.0
+    """No end of sentence before this many pieces a source piece."""
+    max_len_ratio: Fraction = 2.0
+    """Translations end after max_len_ratio * source pieces + max_len_extra pieces."""
+    max_len_extra: Count = 10
+
+
+class ComputeConfig(Section):
+    """Precision and implementation."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of matrix products; weights, softmax, norms and losses stay float32."""
+    kernels: Literal["auto", "plain", "fused"] = "auto"
+    """Which implementation runs: the plain one, the fused one (an error where it cannot run), or what suits the device."""
+    deterministic: bool = False
+    """Same bytes on GPU too, at some cost. On CPU they are the same anyway."""
+    threads: Positive | None = None
+    """CPU threads; null for one a physical core available."""
+
+
+class Recipe(Section):
+    """Everything that shapes a translator, from text to search."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    """Name of the run: its folder is runs/<name>/."""
+    corpus: CorpusConfig
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: ModelConfig
+    train: TrainConfig
+    search: SearchConfig = SearchConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.model.tied_embeddings and not self.tokenizer.joint:
+            raise ValueError("model.tied_embeddings needs tokenizer.joint: true")
+        return self
