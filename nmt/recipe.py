@@ -158,8 +158,6 @@ class BahdanauConfig(Section):
     """Hidden layer of the alignment model (n')."""
     d_maxout: Positive = 500
     """Maxout units of the readout (l)."""
-    reset: Literal["before", "after"] = "before"
-    """Where the GRU's reset gate acts: on the state before its matrix, as in the paper, or after it, as cuDNN has it."""
     dropout: Probability = 0.0
     """Dropout on embeddings, annotations and readout. Not in the paper."""
     tied_output: bool = False
@@ -171,9 +169,7 @@ class BahdanauConfig(Section):
     @model_validator(mode="after")
     def _ties_fit(self) -> Self:
         if self.tied_output and self.d_maxout != self.d_embed:
-            raise ValueError(
-                f"tied_output needs d_maxout equal to d_embed, not {self.d_maxout} and {self.d_embed}"
-            )
+            raise ValueError(f"tied_output needs d_maxout equal to d_embed, not {self.d_maxout} and {self.d_embed}")
         return self
 
 
