@@ -281,7 +281,7 @@ def publish_folder(final: Path, files: Mapping[str, bytes | Callable[[Path], Non
 
 
 def verify_folder(path: Path, fault: type[NmtError] = ModelError, hint: str = "") -> dict[str, Any]:
-    """The manifest of a published folder, after reading every file it lists: {"files": {name: {"sha256", "size"}}, ...}.
+    """The manifest of a published folder, after reading every file in it: {"files": {name: {"sha256", "size"}}, ...}.
 
     Raises `fault` with every damage by name: missing, size, sha256. Files that the manifest does not list are no
     damage. EnvironmentFault where we are not allowed to read.
@@ -322,8 +322,7 @@ def _read_manifest(path: Path, fault: type[NmtError], hint: str) -> dict[str, An
         manifest = json.loads(data)
         files = manifest["files"]
         newer = isinstance(manifest["format"], int) and manifest["format"] > FORMAT
-        # Written again it must give the same bytes: no other spelling, no doubled key, nothing cut off or unknown to
-        # us.
+        # Written again it must give the same bytes: no other spelling, no doubled key, nothing cut off or unknown.
         right = all(map(_is_plain_name, files)) and _manifest_bytes(files) == data
         right = right and all(
             entry.keys() == {"sha256", "size"} and type(entry["size"]) is int and type(entry["sha256"]) is str
@@ -339,7 +338,7 @@ def _read_manifest(path: Path, fault: type[NmtError], hint: str) -> dict[str, An
 
 
 def remove_folder(path: Path) -> str | None:
-    """Removes a published folder, damaged or not, if all it holds is what its manifest lists. Never raises for the disk.
+    """Removes a published folder, damaged or not, if all it holds is in its manifest. Never raises for the disk.
 
     None when the folder is gone, else one line that says why it is not. A file of somebody else's keeps the whole
     folder. After a kill the folder is whole under its name, or the name is gone and the rest hidden, for
