@@ -166,6 +166,40 @@ def prune(run: Path, keep: Collection[int]) -> list[str]:
     return [*(text for text in warnings if text is not None), *clean_leftovers(run / "checkpoints")]
 
 
+def save_weights(folder: Path, weights: Mapping[str, Tensor]) -> None:
+    """Keeps weights alone, as the best ones are kept: a folder with weights.safetensors, whole or not at all.
+
+    What lies there already is replaced unless it is the same: after a resume, the same update writes the same bytes.
+    """
+    data = _tensor_bytes(weights)
+    if folder.exists():
+        try:
+            if verify_folder(folder)["files"] == {WEIGHTS: describe(data)}:
+                return
+        except ModelError:
+            pass  # half of it is as good as nothing: it is written again
+        if remove_folder(folder) is not None and folder.exists():
+            set_aside(folder)
+    publish_folder(folder, {WEIGHTS: data})
+
+
+def load_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights in a folder that `save_weights` made, verified; ModelError when it is damaged."""
+    verify_folder(folder)
+    try:
+        return safetensors.torch.load((folder / WEIGHTS).read_bytes())
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{folder}: not weights of ours: {error}") from error
+
+
+def prune_weights(parent: Path, keep: Collection[int]) -> list[str]:
+    """Removes the folders `update-<n>` of `save_weights` whose number is not in `keep`; a line for each that would not go."""
+    names = sorted(path.name for path in parent.iterdir()) if parent.is_dir() else []
+    found = [(name, int(name.removeprefix("update-"))) for name in names if re.fullmatch(r"update-[0-9]+", name)]
+    warnings = [remove_folder(parent / name) for name, update in found if update not in keep]
+    return [*(text for text in warnings if text is not None), *clean_leftovers(parent)]
+
+
 def _newest_whole(run: Path) -> int | None:
     for update in reversed(saved_updates(run)):
         try:
