@@ -71,6 +71,10 @@ class Seq2Seq(nn.Module, ABC):
     def step(self, prev: Tensor, memory: Memory, state: State, want_weights: bool = False) -> Step:
         """Takes the previous words (R,) one position on. R is a multiple K of the memory's B: row r looks at sentence r // K."""
 
+    @abstractmethod
+    def initialize(self) -> None:
+        """Fills every parameter as the model's paper says, drawing from torch's generator."""
+
     def forward(self, batch: Batch) -> Tensor:
         """Features (B, T, D) of every target position, given the words before it."""
         memory = self.encode(batch.src, batch.src_keep)
