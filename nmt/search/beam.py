@@ -136,7 +136,7 @@ def _search(
     attended: Tensor | None = None  # (B, K, S), summed over steps
     for t in range(1, capacity + 1):
         step = model.step(prev, memory, state, want_weights or covering)
-        logits = model.project(step.features)  # (R, V)
+        logits = model.project(step.features).float()  # (R, V)
         B = total.shape[0]
         weights = None if step.weights is None else step.weights.float().mean((1, 2)).view(B, K, -1)  # (B, K, S)
         cover = None
