@@ -1,0 +1,297 @@
+"""Text to ids and back: sentencepiece models (bpe, unigram, char) and vocabularies of whole words, as one interface.
+
+In every kind ids 0 to 3 are PAD, UNK, BOS and EOS of `nmt.batch`. `encode` adds no BOS and EOS; `decode` leaves out
+PAD, BOS and EOS. Learning is deterministic: the same sentences in the same order give the same bytes, whatever the
+machine's core count.
+"""
+
+import hashlib
+import io
+import json
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import sentencepiece
+
+from nmt.batch import BOS, EOS, PAD, SPECIALS, UNK
+from nmt.corpus.moses import MosesWords
+from nmt.errors import ModelError, UsageError
+from nmt.recipe import TokenizerConfig
+
+MAX_BYTES = 256 << 20
+"""Bytes of the largest tokenizer that is loaded; a sentencepiece model of 64,000 pieces has about 1 MB."""
+MAX_IDS = 1 << 24
+"""Ids of the largest vocabulary that is loaded."""
+
+_FORMAT = 1
+_SPACE = "\u2581"
+# Sums over threads would depend on their number, and learning from a million pairs takes a minute on one.
+_THREADS = 1
+
+
+class Tokenizer(ABC):
+    """Turns lines into ids and ids into lines; `kind` is bpe, unigram, char or word."""
+
+    kind: str
+
+    @property
+    @abstractmethod
+    def n_ids(self) -> int:
+        """Number of ids, special ones included: V."""
+
+    @abstractmethod
+    def encode(self, lines: Sequence[str]) -> list[list[int]]:
+        """The ids of each line, without BOS and EOS; what the vocabulary lacks is UNK."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """The line each sequence of ids stands for, PAD, BOS and EOS left out."""
+
+    @abstractmethod
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The piece that each id stands for, special ones by their names in SPECIALS."""
+
+    @abstractmethod
+    def to_bytes(self) -> bytes:
+        """All of it, so that `from_bytes` gives it back: deterministic, and free of paths, hosts and times."""
+
+    @abstractmethod
+    def join(self, pieces: Sequence[str]) -> str:
+        """The line these pieces stand for: `decode` for pieces of which some were replaced by other text."""
+
+
+class SentencePieces(Tokenizer):
+    """A sentencepiece model. A piece that is unknown decodes to nothing: a `⁇` in a translation would help nobody."""
+
+    def __init__(self, kind: str, model: bytes) -> None:
+        self.kind = kind
+        self._model = model
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        except RuntimeError as fault:  # sentencepiece's only error
+            raise ModelError(f"the tokenizer is no sentencepiece model: {fault}") from None
+        if not len(SPECIALS) < self.n_ids <= MAX_IDS:
+            raise ModelError(f"the tokenizer has {self.n_ids:,} ids, not between {len(SPECIALS) + 1} and {MAX_IDS:,}")
+        if tuple(map(self._processor.id_to_piece, range(len(SPECIALS)))) != SPECIALS or not (
+            self._processor.is_unknown(UNK) and all(map(self._processor.is_control, (PAD, BOS, EOS)))
+        ):
+            raise ModelError(f"the tokenizer's first pieces are not {' '.join(SPECIALS)}")
+
+    @property
+    def n_ids(self) -> int:
+        """Number of ids, special ones included: V."""
+        return self._processor.get_piece_size()
+
+    def encode(self, lines: Sequence[str]) -> list[list[int]]:
+        """The ids of each line, without BOS and EOS; a character without a piece is UNK."""
+        return self._processor.encode(list(lines), out_type=int, num_threads=_THREADS)
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """The line each sequence of ids stands for; UNK and special ids are left out."""
+        return [self._processor.decode(list(map(int, row))) for row in ids]
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The piece each id stands for; `▁` begins a word."""
+        return [self._processor.id_to_piece(int(i)) for i in ids]
+
+    def join(self, pieces: Sequence[str]) -> str:
+        """The line these pieces stand for; a piece outside the vocabulary stands for itself, with `▁` as a space."""
+        skipped = (SPECIALS[PAD], SPECIALS[BOS], SPECIALS[EOS], SPECIALS[UNK])
+        text = "".join(piece for piece in pieces if piece not in skipped).replace(_SPACE, " ")
+        return text.removeprefix(" ")
+
+    def to_bytes(self) -> bytes:
+        """A line of JSON and the model's own bytes."""
+        return _pack({"kind": self.kind}, self._model)
+
+
+class Words(Tokenizer):
+    """A shortlist of whole words, as in the systems of 2014; any other word is UNK, and UNK decodes to `<unk>`.
+
+    Words are what stands between spaces, or what the rules of Moses for a language make of a line.
+    """
+
+    kind = "word"
+
+    def __init__(self, words: Sequence[str], moses: MosesWords | None) -> None:
+        self.moses = moses
+        self._words = [*SPECIALS, *words]
+        self._ids = {word: i for i, word in enumerate(self._words)}
+        if len(self._ids) != len(self._words) or any(not word or re.search(r"[ \n]", word) for word in self._words):
+            raise ModelError("the tokenizer's words are not all different words")
+
+    @property
+    def n_ids(self) -> int:
+        """Number of ids, special ones included: V."""
+        return len(self._words)
+
+    def encode(self, lines: Sequence[str]) -> list[list[int]]:
+        """The id of each word of each line, without BOS and EOS; words that are not in the shortlist are UNK."""
+        get = self._ids.get
+        # The names of the special ids may occur in text too: there they are words that the shortlist lacks.
+        n = len(SPECIALS)
+        rows = [[get(word, UNK) for word in split_words(line, self.moses)] for line in lines]
+        return [[i if i >= n else UNK for i in row] for row in rows]
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """The line each sequence of ids stands for, `<unk>` where a word is unknown."""
+        return [self.join(self.pieces(row)) for row in ids]
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The word of each id."""
+        return [self._words[i] for i in ids]
+
+    def join(self, pieces: Sequence[str]) -> str:
+        """The line these words are written as."""
+        skipped = (SPECIALS[PAD], SPECIALS[BOS], SPECIALS[EOS])
+        words = [piece for piece in pieces if piece not in skipped]
+        return self.moses.join(words) if self.moses else " ".join(words)
+
+    def to_bytes(self) -> bytes:
+        """A line of JSON and the shortlist, a word a line."""
+        header = {"kind": "word", "words": "moses" if self.moses else "spaces"}
+        if self.moses:
+            header["lang"] = self.moses.lang
+        return _pack(header, "\n".join(self._words[len(SPECIALS) :]).encode())
+
+
+def split_words(line: str, moses: MosesWords | None) -> list[str]:
+    """The words of a line: by Moses rules, or what stands between spaces (U+0020 only, so a no-break space stays in its
+    word).
+    """
+    return moses.split(line) if moses else [word for word in line.split(" ") if word]
+
+
+def _pack(header: dict[str, Any], payload: bytes) -> bytes:
+    described = {**header, "format": _FORMAT, "sha256": hashlib.sha256(payload).hexdigest()}
+    return json.dumps(described, sort_keys=True).encode() + b"\n" + payload
+
+
+def from_bytes(data: bytes) -> Tokenizer:
+    """The tokenizer whose `to_bytes` gave this; ModelError for anything else, and for what a newer program wrote."""
+    if len(data) > MAX_BYTES:
+        raise ModelError(f"the tokenizer has {len(data):,} bytes; at most {MAX_BYTES:,} are read")
+    head, _, payload = data[:4096].partition(b"\n")
+    payload = data[len(head) + 1 :]
+    try:
+        header = json.loads(head.decode())
+    except (ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict) or not isinstance(header.get("format"), int):
+        raise ModelError("the tokenizer is damaged: it has no header")
+    if header["format"] > _FORMAT:
+        raise ModelError(
+            f"the tokenizer has format {header['format']}, this program knows {_FORMAT}", "use a newer nmt"
+        )
+    if header.get("sha256") != hashlib.sha256(payload).hexdigest():
+        raise ModelError("the tokenizer is damaged: its sha256 differs")
+    match header:
+        case {"kind": "bpe" | "unigram" | "char" as kind}:
+            return SentencePieces(kind, payload)
+        case {"kind": "word", "words": "spaces"}:
+            return Words(_shortlist(payload), None)
+        case {"kind": "word", "words": "moses", "lang": str(lang)}:
+            return Words(_shortlist(payload), MosesWords(lang))
+    raise ModelError("the tokenizer is damaged: its header names no kind we know")
+
+
+def _shortlist(payload: bytes) -> list[str]:
+    if payload.count(b"\n") >= MAX_IDS:
+        raise ModelError(f"the tokenizer has more than {MAX_IDS:,} words")
+    try:
+        return payload.decode().split("\n") if payload else []
+    except UnicodeDecodeError:
+        raise ModelError("the tokenizer is damaged: its words are not UTF-8") from None
+
+
+def learn_sentencepiece(lines: Iterable[str], config: TokenizerConfig, what: str) -> SentencePieces:
+    """A sentencepiece model of tokenizer.kind with tokenizer.vocab pieces learned from these lines.
+
+    Lines of more than 4,192 bytes are left out, as sentencepiece does by itself. The model holds no path: it is learned
+    from an iterator and written to memory. `what` names the text in messages. UsageError where the text has too few or
+    too many different pieces for tokenizer.vocab, with the bound. A `char` vocabulary is as small as the characters
+    allow.
+    """
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines),
+            model_writer=model,
+            model_type=config.kind,
+            vocab_size=config.vocab,
+            character_coverage=config.character_coverage,
+            normalization_rule_name=config.normalization,
+            pad_id=PAD,
+            unk_id=UNK,
+            bos_id=BOS,
+            eos_id=EOS,
+            pad_piece=SPECIALS[PAD],
+            unk_piece=SPECIALS[UNK],
+            bos_piece=SPECIALS[BOS],
+            eos_piece=SPECIALS[EOS],
+            unk_surface="",
+            num_threads=_THREADS,
+            minloglevel=2,
+        )
+    except RuntimeError as fault:  # sentencepiece's only error; the texts below are those of 0.2
+        raise _explained(str(fault), config, what) from None
+    return SentencePieces(config.kind, model.getvalue())
+
+
+def _explained(fault: str, config: TokenizerConfig, what: str) -> UsageError:
+    if found := re.search(r"Vocabulary size too high \(\d+\)\. Please set it to a value <= (\d+)", fault):
+        return UsageError(
+            f"tokenizer.vocab: {config.vocab:,} is too many for {what}: it gives {int(found[1]):,} pieces at most",
+            f"set tokenizer.vocab to {found[1]} or less",
+        )
+    if found := re.search(r"Vocabulary size is smaller than required_chars\. \d+ vs (\d+)", fault):
+        return UsageError(
+            f"tokenizer.vocab: {config.vocab:,} is too few for {what}: its characters alone need {int(found[1]):,}",
+            f"set tokenizer.vocab to {found[1]} or more, or lower tokenizer.character_coverage",
+        )
+    return UsageError(
+        f"tokenizer: sentencepiece learned nothing from {what}: {fault}", "look at the text, and at tokenizer"
+    )
+
+
+def learn_words(counts: Counter[str], vocab: int) -> list[str]:
+    """The shortlist: the most frequent words, equally frequent ones by code point, `vocab` with the special ids at
+    most.
+    """
+    kept = ((word, n) for word, n in counts.items() if word not in SPECIALS)
+    ranked = sorted(kept, key=lambda item: (-item[1], item[0]))
+    return [word for word, _ in ranked[: max(0, vocab - len(SPECIALS))]]
+
+
+def learn(
+    pairs: Callable[[], Iterable[tuple[str, str]]], config: TokenizerConfig, languages: tuple[str, str]
+) -> tuple[Tokenizer, Tokenizer]:
+    """The tokenizers of both sides, learned from the sentence pairs that `pairs()` goes through, always in one order.
+
+    UsageError where tokenizer.vocab does not fit the text. Of a joint sentencepiece model both sides get the same
+    object.
+    """
+    if config.kind == "word":
+        return _learn_both_words(pairs(), config, languages)
+    if config.joint:
+        joint = learn_sentencepiece((line for pair in pairs() for line in pair), config, "the training text")
+        return joint, joint
+    src = learn_sentencepiece((src for src, _ in pairs()), config, f"the {languages[0]} training text")
+    return src, learn_sentencepiece((tgt for _, tgt in pairs()), config, f"the {languages[1]} training text")
+
+
+def _learn_both_words(
+    pairs: Iterable[tuple[str, str]], config: TokenizerConfig, languages: tuple[str, str]
+) -> tuple[Words, Words]:
+    moses = [MosesWords(lang) if config.words == "moses" else None for lang in languages]
+    counts: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+    for pair in pairs:
+        for side in (0, 1):
+            counts[side].update(split_words(pair[side], moses[side]))
+    if config.joint:
+        shortlist = learn_words(counts[0] + counts[1], config.vocab)
+        return Words(shortlist, moses[0]), Words(shortlist, moses[1])
+    return Words(learn_words(counts[0], config.vocab), moses[0]), Words(learn_words(counts[1], config.vocab), moses[1])
