@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.batch import Batch, Layout
+from nmt.ops.linear import linear, wide
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Seq2Seq(nn.Module, ABC):
     """
 
     layouts: ClassVar[frozenset[Layout]] = frozenset({"padded"})
+    compute_dtype: torch.dtype = torch.float32
+    """Type of matrix products: float32, or bfloat16 by explicit casts; parameters stay as they are."""
     projection: nn.Linear
     """Features to logits: weight (V, D) and bias (V,) or None; the loss reads them to go through the vocabulary in chunks."""
 
@@ -68,6 +71,10 @@ class Seq2Seq(nn.Module, ABC):
     def step(self, prev: Tensor, memory: Memory, state: State, want_weights: bool = False) -> Step:
         """Takes the previous words (R,) one position on. R is a multiple K of the memory's B: row r looks at sentence r // K."""
 
+    @abstractmethod
+    def initialize(self) -> None:
+        """Fills every parameter as the model's paper says, drawing from torch's generator."""
+
     def forward(self, batch: Batch) -> Tensor:
         """Features (B, T, D) of every target position, given the words before it."""
         memory = self.encode(batch.src, batch.src_keep)
@@ -81,9 +88,7 @@ class Seq2Seq(nn.Module, ABC):
 
     def project(self, features: Tensor) -> Tensor:
         """Logits (..., V) in float32 of features (..., D)."""
-        bias = self.projection.bias
-        weight = self.projection.weight.to(features.dtype)
-        return nn.functional.linear(features, weight, None if bias is None else bias.to(features.dtype)).float()
+        return linear(features, self.projection.weight, self.projection.bias).to(wide(features.dtype))
 
 
 Record = TypeVar("Record")
