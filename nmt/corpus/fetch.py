@@ -198,7 +198,7 @@ def _download(
 
 
 def _receive(url: str, part: Path, kept: int, tell: Callable[[int, int | None], None]) -> None:
-    """One attempt: appends to `part` what follows its first `kept` bytes, or starts it anew where the server insists."""
+    """One attempt: appends to `part` what follows its `kept` bytes, or starts it anew where the server insists."""
     request = urllib.request.Request(url, headers={"User-Agent": "nmt", "Accept-Encoding": "identity"})
     if kept:
         request.add_header("Range", f"bytes={kept}-")

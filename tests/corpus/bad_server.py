@@ -1,4 +1,4 @@
-"""A web server on this machine that misbehaves as it is told, one trick a request, and writes down what it was asked."""
+"""A web server on this machine that misbehaves as told, one trick a request, and writes down what it was asked."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Site:
-    """What the server holds (path -> bytes), and its tricks: the n-th request gets the n-th, later ones are served well."""
+    """What the server holds (path -> bytes), and its tricks: the n-th request gets the n-th, later ones none."""
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)

@@ -54,7 +54,7 @@ def refused(download: Download, folder: Path, kind: type[Exception] = Environmen
     return str(caught.value)
 
 
-# --- plain files ----------------------------------------------------------------------------------------------------------
+# --- plain files ---
 
 
 def test_a_file_arrives_whole_with_its_progress(site: Site, tmp_path: Path) -> None:
@@ -149,7 +149,8 @@ def test_a_flipped_byte_is_found_and_nothing_is_kept(site: Site, tmp_path: Path)
     site.tricks = ["flip", "flip"]
     for _ in range(2):  # the second run must not take the first one's file for granted
         assert refused(plain(site), tmp_path) == (
-            f"error: {site.url}/train.en: what came (50,000 bytes) has sha256 {sha(wrong)}, the recipe says {sha(DATA)}\n"
+            f"error: {site.url}/train.en: what came (50,000 bytes) has sha256 {sha(wrong)}, "
+            f"the recipe says {sha(DATA)}\n"
             "  nothing was kept; the file there has changed, or the recipe's sha256 is wrong: ask its author"
         )
         assert visible(tmp_path) == []
@@ -216,7 +217,8 @@ def test_a_server_in_trouble_is_asked_again(site: Site, tmp_path: Path, status: 
 def test_attempts_end(site: Site, tmp_path: Path) -> None:
     site.tricks = ["status=500"] * 50
     assert refused(plain(site), tmp_path) == (
-        f"error: {site.url}/train.en: the server answered 500 Internal Server Error, after 4 attempts\n  try again later"
+        f"error: {site.url}/train.en: the server answered 500 Internal Server Error, after 4 attempts\n"
+        "  try again later"
     )
     assert len(site.ranges) == 4
 
@@ -229,9 +231,7 @@ def test_a_silent_server_is_left_and_asked_again(site: Site, tmp_path: Path) -> 
     assert (tmp_path / "train.en").read_bytes() == DATA
 
 
-def test_a_server_that_drips_is_taken_for_silent(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_drips_is_taken_for_silent(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch_file, "SLOW_WINDOW_S", 0.2)
     site.tricks = ["drip"]
     said = get(plain(site), tmp_path)
@@ -242,7 +242,8 @@ def test_a_server_that_drips_is_taken_for_silent(
 def test_nobody_listens(site: Site, tmp_path: Path) -> None:
     download = Download(url="http://127.0.0.1:9/train.en", sha256=sha(DATA), file="train.en")
     assert refused(download, tmp_path) == (
-        "error: http://127.0.0.1:9/train.en: the connection failed: Connection refused, after 4 attempts\n  try again later"
+        "error: http://127.0.0.1:9/train.en: the connection failed: Connection refused, after 4 attempts\n"
+        "  try again later"
     )
 
 
@@ -293,9 +294,7 @@ def test_two_at_once_do_not_write_over_each_other(site: Site, tmp_path: Path) ->
     assert site.ranges == []
 
 
-def test_the_proxy_of_the_environment_is_used(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_proxy_of_the_environment_is_used(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", site.url)
     monkeypatch.delenv("no_proxy", raising=False)
     site.files["http://corpus.invalid/train.en"] = DATA  # what a proxy is asked for
@@ -303,7 +302,9 @@ def test_the_proxy_of_the_environment_is_used(
     assert (tmp_path / "x").read_bytes() == DATA
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/b", ".hidden", "x.part", "fetched.json", "", "..", "a\\b", "a\nb"])
+@pytest.mark.parametrize(
+    "name", ["../x", "/etc/x", "a/b", ".hidden", "x.part", "fetched.json", "", "..", "a\\b", "a\nb"]
+)
 def test_names_that_leave_the_folder_are_refused(site: Site, tmp_path: Path, name: str) -> None:
     for download in (
         Download(url=f"{site.url}/train.en", sha256=sha(DATA), file=name),
@@ -317,7 +318,9 @@ def test_names_that_leave_the_folder_are_refused(site: Site, tmp_path: Path, nam
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("url", ["http://", "http:///x", "http://h:port/x", "http://h/a b", "http://h/\u00e9", "http://[h/x"])
+@pytest.mark.parametrize(
+    "url", ["http://", "http:///x", "http://h:port/x", "http://h/a b", "http://h/\u00e9", "http://[h/x"]
+)
 def test_addresses_that_cannot_be_are_refused(tmp_path: Path, url: str) -> None:
     assert refused(Download(url=url, sha256=sha(DATA), file="x"), tmp_path, UsageError) == (
         f"error: corpus.downloads: {url!r} is not an address\n  write http:// or https://, in plain ASCII"
@@ -334,7 +337,7 @@ def test_two_files_under_one_name_are_refused(site: Site, tmp_path: Path) -> Non
     assert caught.value.hint == "give each its own name"
 
 
-# --- archives -------------------------------------------------------------------------------------------------------------
+# --- archives ---
 
 
 def tarball(files: dict[str, bytes], mode: str = "w:gz") -> bytes:
