@@ -1,12 +1,13 @@
 """Talk on standard error: bars, a live line and tables on a terminal, plain lines now and then elsewhere.
 
-The only file that imports rich. A line is redrawn when there is news, by us: rich's own live display hides the cursor and
-starts a thread, and a command may fork, or be killed at any moment.
+The only file that imports rich. A line is redrawn when there is news, by us: rich's own live display hides the cursor
+and starts a thread, and a command may fork, or be killed at any moment.
 """
 
 import os
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Self, TextIO
@@ -50,7 +51,8 @@ class Console:
 
     def say(self, line: str) -> None:
         """A line that stays; above the bar or live line, where one is shown."""
-        shown = "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in line)
+        # Sentences are shown too, in any script; only what a terminal would act on is written as an escape.
+        shown = "".join(repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Cs") and c != "\t" else c for c in line)
         live = self._live if self.terminal else None
         self._write((_ERASE if live else "") + shown + "\n")
         if live:
@@ -170,7 +172,7 @@ class Bar:
     def __rich__(self) -> RenderableType:
         """The same with a bar."""
         row = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=self.total, completed=min(self.done, self.total), width=24) if self.total else Text("")
+        bar = ProgressBar(total=self.total, completed=min(self.done, self.total), width=16) if self.total else Text("")
         row.add_row(Text(self.description), bar, Text(self.figures(), no_wrap=True, overflow="ellipsis"))
         return row
 
