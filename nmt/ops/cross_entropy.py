@@ -1,7 +1,7 @@
 """Projection to the vocabulary and label-smoothed cross-entropy in one, a chunk of positions at a time.
 
-The logits of all positions together would be the largest tensor of an update. A chunk of them is turned into the loss and, in
-place, into its own gradient, so that only one chunk exists at a time and it stays in cache.
+The logits of all positions together would be the largest tensor of an update. A chunk of them is turned into the loss
+and, in place, into its own gradient, so that only one chunk exists at a time and it stays in cache.
 """
 
 from typing import Any
@@ -20,12 +20,11 @@ def projected_cross_entropy(
     """Sums over positions of the smoothed loss and of the plain negative log-likelihood, in nats.
 
     features (N, D), weight (V, D) and bias (V,) of their own type, targets (N,) int64 -> two scalars in float32.
-    loss = (1 - smoothing) * -log p(target) + smoothing * mean over the vocabulary of -log p (Szegedy et al. 2016, section 7).
-    Products run in the type of features, softmax and sums in float32. Only the first result has a gradient, and all its parts
-    are computed on the way forward.
+    loss = (1 - smoothing) * -log p(target) + smoothing * mean over the vocabulary of -log p (Szegedy et al. 2016,
+    section 7). Products run in the type of features, softmax and sums in float32. Only the first result has a gradient,
+    and all its parts are computed on the way forward.
     """
-    loss, nll = _ProjectedCrossEntropy.apply(features, weight, bias, targets, smoothing)  # pyright: ignore[reportGeneralTypeIssues]
-    return loss, nll
+    return _ProjectedCrossEntropy.apply(features, weight, bias, targets, smoothing)  # pyright: ignore[reportReturnType]
 
 
 class _ProjectedCrossEntropy(torch.autograd.Function):
