@@ -76,7 +76,7 @@ def train(
         if origin is not None:
             _take_over(model, origin, parent)
         lineage = {
-            "data": prepared.manifest["data"],
+            "data": prepared.folder.name,
             "parent": None if parent is None else hashlib.sha256(parent.read_bytes()).hexdigest(),
             "nmt": VERSION,
             "torch": torch.__version__,

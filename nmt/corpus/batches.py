@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.batch import Batch, padded_batch
+from nmt.batch import Batch, Ids, padded_batch
 
 Indices = NDArray[np.int64]
 
@@ -30,9 +30,9 @@ class PairStore(Protocol):
     @property
     def tgt_lengths(self) -> Indices: ...
 
-    def src_ids(self, i: int) -> list[int]: ...
+    def src_ids(self, i: int) -> Ids: ...
 
-    def tgt_ids(self, i: int) -> list[int]: ...
+    def tgt_ids(self, i: int) -> Ids: ...
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,11 @@ def keep_memory() -> bool:
         libc = ctypes.CDLL("libc.so.6")
         return all(
             libc.mallopt(option, value) == 1
-            for option, value in ((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, (1 << 31) - 1), (_M_TOP_PAD, 1 << 28))
+            for option, value in (
+                (_M_MMAP_THRESHOLD, 1 << 30),
+                (_M_TRIM_THRESHOLD, (1 << 31) - 1),
+                (_M_TOP_PAD, 1 << 28),
+            )
         )
     except (OSError, AttributeError):
         return False

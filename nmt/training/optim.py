@@ -6,7 +6,19 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from nmt.recipe import SGD, Adadelta, Adam, Constant, Halving, InverseSqrt, Noam, Optimizer, Plateau, Schedule, TrainConfig
+from nmt.recipe import (
+    SGD,
+    Adadelta,
+    Adam,
+    Constant,
+    Halving,
+    InverseSqrt,
+    Noam,
+    Optimizer,
+    Plateau,
+    Schedule,
+    TrainConfig,
+)
 
 
 def build_optimizer(config: Optimizer, parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:

@@ -318,13 +318,15 @@ class Trainer:
             return
         tensors, rest = checkpoint.flatten_optimizer(self.optimizer, self.names)
         state = {"progress": progress.to_state(), "optimizer": rest, "fixed": self.fixed}
-        checkpoint.save(self.folder, progress.update, self._weights(), tensors, state)
+        checkpoint.save(self.folder, progress.update, self._weights(), tensors, state, self.reporter.say)
         self.saved_at = progress.update
         self.log.write("saved", update=progress.update, time=now())
         kept = sorted(checkpoint.saved_updates(self.folder))[-self.recipe.train.keep :]
-        checkpoint.prune(self.folder, kept)
-        wanted = self._kept_weights()
-        checkpoint.prune_weights(self.folder / "best", wanted)
+        for warning in (
+            *checkpoint.prune(self.folder, kept),
+            *checkpoint.prune_weights(self.folder / "best", self._kept_weights()),
+        ):
+            self.reporter.say(f"warning: {warning}")
 
     def _keep_weights(self) -> None:
         """Keeps the weights of this validation if the best model or the average may need them."""
@@ -342,7 +344,9 @@ class Trainer:
         """Puts weights of these names into the model."""
         if weights.keys() != set(self.names):
             odd = sorted(weights.keys() ^ set(self.names))
-            raise ModelError(f"{self.folder}: the checkpoint's weights are not those of this recipe: {', '.join(odd[:5])}")
+            raise ModelError(
+                f"{self.folder}: the checkpoint's weights are not those of this recipe: {', '.join(odd[:5])}"
+            )
         with torch.no_grad():
             for name, parameter in zip(self.names, self.parameters, strict=True):
                 parameter.copy_(weights[name])

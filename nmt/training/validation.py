@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from nmt.batch import EOS, pad_rows
+from nmt.batch import Ids, pad_rows
 from nmt.corpus.batches import in_order
 from nmt.corpus.shards import Shard
 from nmt.corpus.tokenizer import Tokenizer
@@ -31,7 +31,12 @@ class Validation:
 
 
 def validate(
-    model: Seq2Seq, shard: Shard, target: Tokenizer, config: SearchConfig, batch_tokens: int, sentences: int | None = None
+    model: Seq2Seq,
+    shard: Shard,
+    target: Tokenizer,
+    config: SearchConfig,
+    batch_tokens: int,
+    sentences: int | None = None,
 ) -> Validation:
     """Loss on all pairs of the shard; BLEU on the first `sentences` of them, or all. Leaves the model in evaluation mode."""
     loss = mean_loss(model, shard, batch_tokens)
@@ -53,7 +58,7 @@ def mean_loss(model: Seq2Seq, shard: Shard, batch_tokens: int) -> float:
 
 
 @torch.inference_mode()
-def translate(model: Seq2Seq, src: Sequence[list[int]], target: Tokenizer, config: SearchConfig) -> list[str]:
+def translate(model: Seq2Seq, src: Sequence[Ids], target: Tokenizer, config: SearchConfig) -> list[str]:
     """The best translation of each source (ids without end of sentence), searched in batches of like length."""
     model.eval()
     device = next(model.parameters()).device
@@ -62,7 +67,7 @@ def translate(model: Seq2Seq, src: Sequence[list[int]], target: Tokenizer, confi
     size = max(1, _ROWS // config.beam)
     for start in range(0, len(order), size):
         part = order[start : start + size]
-        found = search(model, pad_rows([[*src[i], EOS] for i in part]).to(device), config)
+        found = search(model, pad_rows([src[i] for i in part], eos=True).to(device), config)
         for i, hypotheses in zip(part, found, strict=True):
             best[i] = hypotheses[0].ids
     return target.decode(best)
