@@ -17,7 +17,6 @@ from phrases import (
     PRONOUNS,
     SHE,
     THEY,
-    THIRD,
     WE,
     YEARS,
     YOU,
@@ -40,6 +39,7 @@ from phrases import (
     generic,
     habit_time,
     indirect,
+    interlocutor,
     join,
     location,
     named,
@@ -51,15 +51,15 @@ from phrases import (
     other_pronoun,
     past_time,
     person,
-    possessive_fr,
+    planned,
     pronoun,
     relative,
     room,
+    setting,
     someone,
     somewhere,
     stressed,
     subject,
-    thing_pronoun,
     time_for,
     venue,
 )
@@ -141,7 +141,7 @@ def present_habit(draw: Draw) -> Pair:
 def present_frequency(draw: Draw) -> Pair:
     """My uncle often helps the neighbours."""
     who = subject(draw)
-    action, rest = deed(draw, who, ongoing=True)
+    action, rest = deed(draw, who)
     return Pair(*clause(who, action, "present", rest, adverb=draw.pick(FREQUENCY)))
 
 
@@ -160,7 +160,7 @@ def progressive_place(draw: Draw) -> Pair:
     """The children are singing in the garden."""
     who = subject(draw)
     action = draw.pick(tuple(a for a in lexicon.INTRANSITIVE if a.en.base != "travel"))
-    return Pair(*clause(who, action, "progressive", draw.pick((room, venue))(draw)))
+    return Pair(*clause(who, action, "progressive", setting(draw, action)))
 
 
 @construction
@@ -275,7 +275,7 @@ def imperfect_interrupted(draw: Draw) -> Pair:
 def future_event(draw: Draw) -> Pair:
     """They will sell the house next year."""
     who = subject(draw)
-    action, rest = act(draw, who)
+    action, rest = act(draw, who, willed=True)
     return Pair(*with_time(clause(who, action, "future", rest), future_time(draw), draw))
 
 
@@ -291,7 +291,7 @@ def future_motion(draw: Draw) -> Pair:
 def near_future(draw: Draw) -> Pair:
     """I am going to repair my bicycle tomorrow."""
     who = subject(draw)
-    action, rest = deed(draw, who)
+    action, rest = deed(draw, who, willed=True)
     return Pair(*with_time(clause(who, action, "going_to", rest), future_time(draw), draw))
 
 
@@ -299,7 +299,7 @@ def near_future(draw: Draw) -> Pair:
 def conditional_wish(draw: Draw) -> Pair:
     """She would like to learn Spanish."""
     who = subject(draw)
-    action, rest = deed(draw, who)
+    action, rest = deed(draw, who, willed=True)
     fr = french_verb(who, lexicon.LIKE, "conditional")
     return Pair(f"{who.en} would like to {base(action, rest[0])}", f"{who.fr} {fr} {infinitive(action, who, rest[1])}")
 
@@ -382,7 +382,7 @@ def negation_perfect(draw: Draw) -> Pair:
 def negation_future(draw: Draw) -> Pair:
     """They will not come tomorrow."""
     who = subject(draw)
-    action, rest = deed(draw, who, negative=True)
+    action, rest = deed(draw, who, negative=True, willed=True)
     en, fr = clause(who, action, draw.pick(("future", "going_to")), rest, negation="not")
     time = future_time(draw) if draw.chance(0.5) else ("", "")
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}")
@@ -394,7 +394,7 @@ def negation_never(draw: Draw) -> Pair:
     who = subject(draw)
     action, rest = deed(draw, who, negative=True)
     if action.en.base in ("sleep", "wait", "read", "eat") and action in lexicon.INTRANSITIVE:
-        rest = room(draw)
+        rest = setting(draw, action)
     return Pair(*clause(who, action, draw.pick(("present", "perfect", "future")), rest, negation="never"))
 
 
@@ -404,7 +404,8 @@ def negation_no_longer(draw: Draw) -> Pair:
     who = subject(draw)
     choices = (deed(draw, who, ongoing=True), (lexicon.LIVE, location(draw)), (lexicon.LIKE, liked(draw)))
     action, rest = draw.pick(choices)
-    return Pair(*clause(who, action, draw.pick(("present", "present", "future")), rest, negation="no longer"))
+    tense = draw.pick(("present", "present", "future")) if action is not lexicon.LIKE else "present"
+    return Pair(*clause(who, action, tense, rest, negation="no longer"))
 
 
 def liked(draw: Draw) -> Both:
@@ -501,8 +502,8 @@ NOBODY = Phrase("nobody", "personne")
 @construction
 def nobody_subject(draw: Draw) -> Pair:
     """Nobody answered the question."""
-    action, rest = act(draw, NOBODY, negative=False)
     tense = draw.pick(("past", "past", "future", "present"))
+    action, rest = act(draw, WE, willed=planned(tense))
     fr = french_verb(NOBODY, action, tense, "ne")
     return Pair(f"nobody {verb_en(NOBODY, action, tense)} {rest[0]}", f"personne {fr} {rest[1]}")
 
@@ -919,6 +920,8 @@ def stressed_pronoun(draw: Draw) -> Pair:
             (lexicon.COME_BACK, ("", "")),
         )
     )
+    if not (action is lexicon.LEAVE or action is lexicon.ARRIVE or action is lexicon.COME_BACK):
+        preposition = draw.pick((("with", "avec"), ("without", "sans")))
     tense = draw.pick(("past", "future", "going_to"))
     en, fr = clause(who, action, tense, rest)
     return Pair(f"{en} {preposition[0]} {object_en(other)}", f"{fr} {preposition[1]} {stressed(other)}")
@@ -935,7 +938,7 @@ def order_en(action: Action, rest: str, negative: bool = False) -> str:
 @construction
 def order(draw: Draw) -> Pair:
     """Open the window, please."""
-    action, rest = act(draw, YOU)
+    action, rest = act(draw, YOU, willed=True)
     mark = draw.pick((".", "!", "."))
     please = (", please", ", s'il vous plaît") if draw.chance(0.6) else ("", "")
     fr = french.imperative_group(action.fr, french.VOUS)
@@ -945,7 +948,7 @@ def order(draw: Draw) -> Pair:
 @construction
 def order_negative(draw: Draw) -> Pair:
     """Do not touch these paintings!"""
-    action, rest = act(draw, YOU, negative=True)
+    action, rest = act(draw, YOU, definite=True)
     fr = french.imperative_group(action.fr, french.VOUS, negation="pas")
     return Pair(order_en(action, rest[0], True), f"{fr} {rest[1]}", draw.pick((".", "!")))
 
@@ -1023,7 +1026,7 @@ def order_reflexive(draw: Draw) -> Pair:
 @construction
 def suggestion(draw: Draw) -> Pair:
     """Let us visit the castle tomorrow."""
-    action, rest = act(draw, WE)
+    action, rest = act(draw, WE, willed=True)
     time = draw.pick((future_time(draw), ("", ""), ("together", "ensemble")))
     fr = french.imperative_group(action.fr, french.NOUS)
     return Pair(f"let us {base(action, rest[0])} {time[0]}", f"{fr} {rest[1]} {time[1]}", draw.pick((".", "!")))
@@ -1041,7 +1044,7 @@ def asked(who: Phrase, action: Action, tense: str, rest: Both) -> Both:
 @construction
 def question_present(draw: Draw) -> Pair:
     """Does she read the newspaper every day?"""
-    who = subject(draw)
+    who = interlocutor(draw)
     action, rest = deed(draw, who, ongoing=True)
     en, fr = asked(who, action, "present", rest)
     time = habit_time(draw) if draw.chance(0.5) else ("", "")
@@ -1051,7 +1054,7 @@ def question_present(draw: Draw) -> Pair:
 @construction
 def question_progressive(draw: Draw) -> Pair:
     """Are the children sleeping?"""
-    who = subject(draw)
+    who = interlocutor(draw)
     action, rest = deed(draw, who, ongoing=True)
     return Pair(*asked(who, action, "progressive", rest), "?")
 
@@ -1059,7 +1062,7 @@ def question_progressive(draw: Draw) -> Pair:
 @construction
 def question_past(draw: Draw) -> Pair:
     """Did you close the door?"""
-    who = subject(draw)
+    who = interlocutor(draw)
     action, rest = deed(draw, who)
     return Pair(*asked(who, action, draw.pick(("past", "perfect")), rest), "?")
 
@@ -1067,15 +1070,15 @@ def question_past(draw: Draw) -> Pair:
 @construction
 def question_future(draw: Draw) -> Pair:
     """Will Paul come to the party?"""
-    who = subject(draw)
-    action, rest = draw.pick((deed(draw, who), (lexicon.GO, destination(draw))))
+    who = interlocutor(draw)
+    action, rest = draw.pick((deed(draw, who, willed=True), (lexicon.GO, destination(draw))))
     return Pair(*asked(who, action, draw.pick(("future", "going_to")), rest), "?")
 
 
 @construction
 def question_can(draw: Draw) -> Pair:
     """Can you open the window, please?"""
-    action, rest = deed(draw, YOU)
+    action, rest = deed(draw, YOU, willed=True)
     please = (", please", ", s'il vous plaît") if draw.chance(0.4) else ("", "")
     who = YOU if draw.chance(0.6) else draw.pick((HE, SHE, WE, THEY))
     lead = ("could", french.simple_form("pouvoir", "conditional", who.person)) if draw.chance(0.3) else ("can", "")
@@ -1090,21 +1093,20 @@ def question_can(draw: Draw) -> Pair:
 @construction
 def question_want(draw: Draw) -> Pair:
     """Do you want a glass of water?"""
-    dice = draw.random.random()
-    if dice < 0.5:
-        portion = portion_of(draw)
+    if draw.chance(0.5):
+        portion = portion_of(draw, wish=True)
         return Pair(f"would you like {portion[0]}", f"voulez-vous {portion[1]}", "?")
-    action, rest = deed(draw, YOU)
+    action, rest = deed(draw, YOU, willed=True)
     return Pair(f"would you like to {base(action, rest[0])}", f"voulez-vous {infinitive(action, YOU, rest[1])}", "?")
 
 
 @construction
 def question_what(draw: Draw) -> Pair:
     """What is your brother reading?"""
-    who = subject(draw)
+    who = interlocutor(draw)
     action = draw.pick(tuple(a for a in ONGOING if a.en.base in WHAT))
     tense = draw.pick(("progressive", "past", "future", "going_to"))
-    place = somewhere(draw) if draw.chance(0.4) else ("", "")
+    place = draw.pick((venue, location))(draw) if draw.chance(0.4) else ("", "")
     time = time_for(draw, tense) if tense == "past" and draw.chance(0.5) else ("", "")
     return Pair(
         f"what {english.question(action.en, who.person, tense, who.en)} {place[0]} {time[0]}",
@@ -1151,17 +1153,15 @@ WHAT = (
 def question_who(draw: Draw) -> Pair:
     """Who broke this glass?"""
     who = Phrase("who", "qui")
-    action, rest = deed(draw, HE)
-    tense = draw.pick(("past", "past", "future", "present"))
-    if tense == "present" and action in lexicon.INTRANSITIVE and not rest[0]:
-        tense = "past"
+    tense = draw.pick(("past", "past", "future"))
+    action, rest = deed(draw, WE, willed=planned(tense))
     return Pair(*clause(who, action, tense, rest), "?")
 
 
 @construction
 def question_whom(draw: Draw) -> Pair:
     """Who did you meet at the beach?"""
-    who = subject(draw)
+    who = interlocutor(draw)
     action = draw.pick(tuple(a for a in DYNAMIC_SOCIAL if a.en.particle == "" or a.en.base in ("wait", "look")))
     tense = draw.pick(("past", "going_to", "future", "past"))
     place = draw.pick((venue, location))(draw)
@@ -1191,9 +1191,9 @@ def question_where_is(draw: Draw) -> Pair:
 @construction
 def question_where(draw: Draw) -> Pair:
     """Where did the baker buy this flour?"""
-    who = subject(draw)
-    action, rest = act(draw, who, plain=True)
+    who = interlocutor(draw)
     tense = draw.pick(("past", "past", "future", "going_to"))
+    action, rest = act(draw, who, plain=True, willed=planned(tense))
     return Pair(
         f"where {english.question(action.en, who.person, tense, who.en)} {rest[0]}",
         f"où est-ce que {who.fr} {french_verb(who, action, tense)} {rest[1]}",
@@ -1204,9 +1204,14 @@ def question_where(draw: Draw) -> Pair:
 @construction
 def question_when(draw: Draw) -> Pair:
     """When will the guests arrive?"""
-    who = subject(draw)
+    who = interlocutor(draw)
     action, rest = draw.pick(
-        (deed(draw, who), (lexicon.ARRIVE, ("", "")), (lexicon.LEAVE, ("", "")), (lexicon.GO, destination(draw)))
+        (
+            deed(draw, who, willed=True),
+            (lexicon.ARRIVE, ("", "")),
+            (lexicon.LEAVE, ("", "")),
+            (lexicon.GO, destination(draw)),
+        )
     )
     tense = draw.pick(("past", "future", "going_to"))
     return Pair(
@@ -1219,7 +1224,7 @@ def question_when(draw: Draw) -> Pair:
 @construction
 def question_why(draw: Draw) -> Pair:
     """Why are you crying?"""
-    who = subject(draw)
+    who = interlocutor(draw)
     action, rest = deed(draw, who, ongoing=True)
     tense = draw.pick(("past", "progressive", "past"))
     return Pair(
@@ -1232,7 +1237,7 @@ def question_why(draw: Draw) -> Pair:
 @construction
 def question_how_many(draw: Draw) -> Pair:
     """How many pears did she eat?"""
-    who = subject(draw)
+    who = interlocutor(draw)
     action = draw.pick(tuple(a for a in ACTIONS if a.en.base in MULTIPLE))
     entry = draw.pick(countable(action))
     tense = draw.pick(("past", "past", "perfect", "future"))
@@ -1247,7 +1252,7 @@ def question_how_many(draw: Draw) -> Pair:
 @construction
 def question_which(draw: Draw) -> Pair:
     """Which dress did your sister choose?"""
-    who = subject(draw)
+    who = interlocutor(draw)
     action = draw.pick(
         tuple(a for a in ACTIONS if a.en.base in (*MULTIPLE, "watch", "clean", "paint", "rent", "explain"))
     )
@@ -1316,8 +1321,8 @@ def question_age(draw: Draw) -> Pair:
 def question_indirect(draw: Draw) -> Pair:
     """Do you know where the judge lives?"""
     who = someone(draw, YOU)
-    action, rest = deed(draw, who)
     tense = draw.pick(("past", "future"))
+    action, rest = deed(draw, who, willed=planned(tense))
     en, fr = clause(who, action, tense, rest)
     word = draw.pick((("why", "pourquoi"), ("when", "quand"), ("where", "où"), ("if", "si"), ("how", "comment")))
     if word[0] in ("where", "how") and action in lexicon.INTRANSITIVE:
@@ -1864,17 +1869,13 @@ def superlative(draw: Draw) -> Pair:
         fr = f"{article} plus {french.agree(adjective.fr, entry.gender, False)} {entry.fr}"
     else:
         fr = f"{article} {entry.fr} {article} {degree[1]} {french.agree(adjective.fr, entry.gender, False)}"
-    origin = french.contract("de", place.fr)
-    lead = draw.pick((("it is", "c'est"), ("this is", "c'est"), (f"{draw.pick(PRONOUNS_VISIT)[0]}", "")))
-    if not lead[1]:
+    if draw.chance(0.4):
         who = draw.pick(PRONOUNS)
         visit = next(a for a in lexicon.TRANSITIVE if a.en.base == "describe")
         one = clause(who, visit, draw.pick(("past", "future")))
-        return Pair(f"{one[0]} the {more} {entry.en} in {place.en}", f"{one[1]} {fr} {origin}")
-    return Pair(f"{lead[0]} the {more} {entry.en} in {place.en}", f"{lead[1]} {fr} {origin}")
-
-
-PRONOUNS_VISIT = (("visit", ""),)
+        return Pair(f"{one[0]} the {more} {entry.en} in {place.en}", f"{one[1]} {fr} {place.origin}")
+    lead = draw.pick((("it is", "c'est"), ("this is", "c'est")))
+    return Pair(f"{lead[0]} the {more} {entry.en} in {place.en}", f"{lead[1]} {fr} {place.origin}")
 
 
 @construction
@@ -1968,78 +1969,99 @@ def opening_hours(draw: Draw) -> Pair:
 def age(draw: Draw) -> Pair:
     """My grandfather is eighty-two years old."""
     who = subject(draw)
-    value = draw.number(7, 95) if who.noun is None or who.noun.kind == "relative" else draw.number(20, 95)
-    if who.noun is not None and who.noun.en in ("child", "boy", "girl", "pupil"):
-        value = draw.number(5, 15)
-    if who.noun is not None and who.noun.en in ("grandfather", "grandmother"):
-        value = draw.number(62, 98)
+    low, high = (20, 60) if who.noun is None else AGES.get(who.noun.en, AGES.get(who.noun.kind, (20, 60)))
+    value = draw.number(low, high)
     tense = draw.pick(("present", "present", "future"))
     verb = "will be" if tense == "future" else english.to_be(who.person)
-    figures = draw.chance(0.3)
-    number = (str(value), str(value)) if figures else (number_en(value), number_fr(value))
-    time = future_time(draw) if tense == "future" and draw.chance(0.5) else ("", "")
-    if time[0].startswith("in ") or time[0] == "tonight":
-        time = ("tomorrow", "demain")
-    return Pair(
-        f"{who.en} {verb} {number[0]} years old {time[0]}",
-        f"{who.fr} {french_verb(who, lexicon.HAVE, tense)} {number[1]} ans {time[1]}",
+    number = (str(value), str(value)) if draw.chance(0.4) else (number_en(value), number_fr(value))
+    time = draw.pick(
+        (("tomorrow", "demain"), ("next week", "la semaine prochaine"), ("next month", "le mois prochain"), ("", ""))
     )
+    if tense != "future":
+        time = ("", "")
+    have = french_verb(who, lexicon.HAVE, tense)
+    return Pair(f"{who.en} {verb} {number[0]} years old {time[0]}", f"{who.fr} {have} {number[1]} ans {time[1]}")
+
+
+AGES: dict[str, tuple[int, int]] = {
+    "job": (25, 65),
+    "person": (25, 75),
+    "relative": (20, 70),
+    "child": (5, 12),
+    "boy": (5, 16),
+    "girl": (5, 16),
+    "pupil": (6, 17),
+    "student": (18, 27),
+    "grandfather": (62, 99),
+    "grandmother": (62, 99),
+    "father": (40, 75),
+    "mother": (40, 75),
+    "son": (5, 30),
+    "daughter": (5, 30),
+    "nephew": (5, 30),
+    "niece": (5, 30),
+}
 
 
 @construction
 def price(draw: Draw) -> Pair:
     """This hat costs forty euros."""
-    entry = draw.pick(
-        lexicon.nouns("clothes", "footwear", "jewel", "furniture", "device", "text", "thing", "instrument", "tool")
-    )
+    cheap = draw.chance(0.6)
+    entry = draw.pick(lexicon.nouns(*(CHEAP if cheap else DEAR)))
     many = draw.chance(0.4)
     phrase = noun_phrase(entry, "these" if many else "this", many)
-    value = draw.number(5, 99)
-    figures = draw.chance(0.4)
-    number = (str(value), str(value)) if figures else (number_en(value), number_fr(value))
-    return Pair(
-        f"{phrase.en} {'cost' if many else 'costs'} {number[0]} euros",
-        f"{phrase.fr} {'coûtent' if many else 'coûte'} {number[1]} euros",
-    )
+    value = draw.number(5, 99) if cheap else 100 * draw.number(2, 9)
+    if draw.chance(0.4):
+        number = str(value), str(value)
+    elif cheap:
+        number = number_en(value), number_fr(value)
+    else:
+        number = f"{number_en(value // 100)} hundred", f"{number_fr(value // 100)} cents"
+    verb = ("cost", "coûtent") if many else ("costs", "coûte")
+    return Pair(f"{phrase.en} {verb[0]} {number[0]} euros", f"{phrase.fr} {verb[1]} {number[1]} euros")
+
+
+CHEAP = ("clothes", "footwear", "text", "thing", "tool", "container", "dishes")
+DEAR = ("furniture", "device", "instrument", "jewel", "ride")
 
 
 @construction
 def distance(draw: Draw) -> Pair:
     """The beach is five kilometres from the village."""
-    one = noun_phrase(draw.pick(lexicon.nouns("venue")), "the")
-    two = noun_phrase(draw.pick(lexicon.nouns("venue")), "the")
-    if one.en == two.en:
-        return distance(draw)
-    value = draw.number(2, 60)
-    number = (str(value), str(value)) if draw.chance(0.4) else (number_en(value), number_fr(value))
-    unit = draw.pick((("kilometres", "kilomètres"), ("minutes", "minutes"), ("metres", "mètres")))
-    if unit[0] == "minutes" and value % 10 == 1:
-        unit = ("kilometres", "kilomètres")
+    first, second = draw.pair(lexicon.nouns("venue"))
+    one, two = noun_phrase(first, "the"), noun_phrase(second, "the")
+    if draw.chance(0.3):
+        value = 50 * draw.number(2, 16)
+        number, unit = (str(value), str(value)), ("metres", "mètres")
+    else:
+        value = draw.number(2, 30)
+        number = (str(value), str(value)) if draw.chance(0.4) else (number_en(value), number_fr(value))
+        unit = (
+            ("kilometres", "kilomètres")
+            if value % 10 == 1
+            else draw.pick((("kilometres", "kilomètres"), ("minutes", "minutes")))
+        )
     return Pair(
         f"{one.en} is {number[0]} {unit[0]} from {two.en}", f"{one.fr} est à {number[1]} {unit[1]} {two.with_de()}"
     )
 
 
-def portion_of(draw: Draw) -> Both:
-    """Gives a measure of something to eat or drink: "a glass of water"."""
-    entry, measures = draw.pick(
-        (
-            (
-                draw.pick(lexicon.NOUNS["drink"]),
-                (("a glass of", "un verre de"), ("a bottle of", "une bouteille de"), ("a cup of", "une tasse de")),
-            ),
-            (
-                draw.pick(lexicon.nouns("fruit", "vegetable")),
-                (("a kilo of", "un kilo de"), ("a basket of", "un panier de"), ("a bag of", "un sac de")),
-            ),
-            (draw.pick(lexicon.nouns("food", "ingredient")), (("a little", "un peu de"), ("a lot of", "beaucoup de"))),
-        )
-    )
-    measure = draw.pick(measures)
-    if entry.en in ("coffee", "tea") and measure[0] != "a cup of":
-        measure = ("a cup of", "une tasse de")
-    elif entry.kind == "drink" and entry.en not in ("coffee", "tea", "milk") and measure[0] == "a cup of":
-        measure = ("a glass of", "un verre de")
+def portion_of(draw: Draw, wish: bool = False) -> Both:
+    """Gives a measure of something to eat or drink: "a glass of water"; a wish is for what is served."""
+    if wish or draw.chance(0.5):
+        entry = draw.pick(lexicon.NOUNS["drink"])
+        measure = ("a cup of", "une tasse de") if entry.en in ("coffee", "tea") else ("a glass of", "un verre de")
+        if entry.en not in ("coffee", "tea") and draw.chance(0.4):
+            measure = ("a bottle of", "une bouteille de")
+        if wish and draw.chance(0.4):
+            entry = draw.pick(tuple(n for n in lexicon.nouns("food", "ingredient") if n.en not in ("flour", "oil")))
+            measure = draw.pick((("a little", "un peu de"), ("a little more", "un peu plus de")))
+    elif draw.chance(0.5):
+        entry = draw.pick(lexicon.nouns("fruit", "vegetable"))
+        measure = draw.pick((("a kilo of", "un kilo de"), ("a basket of", "un panier de"), ("a bag of", "un sac de")))
+    else:
+        entry = draw.pick(lexicon.nouns("food", "ingredient", "fruit", "vegetable", "dish"))
+        measure = ("a lot of", "beaucoup de")
     many = not entry.mass
     return f"{measure[0]} {entry.english(many)}", french.elide(f"{measure[1]} {entry.french(many)}")
 
@@ -2049,7 +2071,11 @@ def quantity(draw: Draw) -> Pair:
     """She bought a kilo of cherries at the market."""
     who = subject(draw)
     portion = portion_of(draw)
-    wanted = draw.pick(("buy", "order", "buy", "sell"))
+    wanted = draw.pick(
+        ("buy", "order", "buy", "buy")
+        if "a glass of" not in portion[0] and "a cup of" not in portion[0]
+        else ("order", "order")
+    )
     action = next(a for a in lexicon.TRANSITIVE if a.en.base == wanted)
     tense = draw.pick(("past", "past", "future", "going_to"))
     en, fr = clause(who, action, tense, portion)
@@ -2083,8 +2109,9 @@ def all_of(draw: Draw) -> Pair:
     entry = draw.pick(lexicon.nouns("job", "person"))
     many = draw.chance(0.6)
     who = noun_phrase(entry, "all the" if many else "every", many)
-    action, rest = act(draw, THEY if many else HE, plain=True)
-    return Pair(*clause(who, action, draw.pick(("perfect", "past", "future")), rest))
+    tense = draw.pick(("perfect", "past", "future"))
+    action, rest = act(draw, THEY if many else HE, plain=True, willed=planned(tense))
+    return Pair(*clause(who, action, tense, rest))
 
 
 @construction
@@ -2168,9 +2195,9 @@ def weather(draw: Draw) -> Pair:
     kinds = (
         ("is cold", "was cold", "will be cold", "faire", "froid"),
         ("is hot", "was hot", "will be hot", "faire", "chaud"),
-        ("is sunny", "was sunny", "will be sunny", "faire", "du soleil"),
-        ("is windy", "was windy", "will be windy", "faire", "du vent"),
-        ("is foggy", "was foggy", "will be foggy", "faire", "du brouillard"),
+        ("is sunny", "was sunny", "will be sunny", "avoir", "du soleil"),
+        ("is windy", "was windy", "will be windy", "avoir", "du vent"),
+        ("is foggy", "was foggy", "will be foggy", "avoir", "du brouillard"),
         ("is raining", "was raining", "will rain", "pleuvoir", ""),
         ("is snowing", "was snowing", "will snow", "neiger", ""),
     )
@@ -2192,6 +2219,7 @@ def weather(draw: Draw) -> Pair:
 
 WEATHER_VERBS = {
     "faire": ("fait", "faisait", "fera"),
+    "avoir": ("y a", "y avait", "y aura"),
     "pleuvoir": ("pleut", "pleuvait", "pleuvra"),
     "neiger": ("neige", "neigeait", "neigera"),
 }
@@ -2768,7 +2796,7 @@ def modal_thing(draw: Draw) -> Pair:
     """You should read this novel."""
     who = subject(draw)
     modal = draw.pick(MODALS)
-    action, rest = deed(draw, who, negative=bool(modal[3]))
+    action, rest = deed(draw, who, negative=bool(modal[3]), willed=True)
     return Pair(
         f"{who.en} {modal_en(modal, who)} {base(action, rest[0])}",
         f"{who.fr} {modal_fr(modal, who)} {infinitive(action, who, rest[1])}",
@@ -2796,7 +2824,7 @@ def modal_pronoun(draw: Draw) -> Pair:
 def modal_past(draw: Draw) -> Pair:
     """She had to sell her car."""
     who = subject(draw)
-    action, rest = deed(draw, who)
+    action, rest = deed(draw, who, willed=True)
     en, verb, negation = draw.pick(
         (("had to", "devoir", ""), ("was able to", "pouvoir", ""), ("was not able to", "pouvoir", "pas"))
     )
@@ -2810,21 +2838,38 @@ def modal_past(draw: Draw) -> Pair:
 def know_how(draw: Draw) -> Pair:
     """My daughter knows how to swim."""
     who = subject(draw)
-    action, rest = draw.pick(
-        (
-            act(draw, who, plain=True),
-            (
-                draw.pick(
-                    tuple(a for a in lexicon.INTRANSITIVE if a.en.base in ("swim", "dance", "sing", "cook", "read"))
-                ),
-                ("", ""),
-            ),
-        )
-    )
+    if draw.chance(0.6):
+        action = draw.pick(tuple(a for a in ACTIONS if a.en.base in SKILLS))
+        entry = draw.pick(countable(action))
+        phrase = noun_phrase(entry, "this") if draw.chance(0.5) else noun_phrase(entry, "a")
+        rest = phrase.en, phrase.fr
+    else:
+        swim = ("swim", "dance", "sing", "cook", "read")
+        action, rest = draw.pick(tuple(a for a in lexicon.INTRANSITIVE if a.en.base in swim)), ("", "")
     negation = draw.chance(0.5)
     en = verb_en(who, lexicon.KNOW_HOW, "present", "not" if negation else "")
     fr = french_verb(who, lexicon.KNOW_HOW, "present", "pas" if negation else "")
     return Pair(f"{who.en} {en} how to {base(action, rest[0])}", f"{who.fr} {fr} {infinitive(action, who, rest[1])}")
+
+
+SKILLS = (
+    *(
+        "make",
+        "repair",
+        "use",
+        "draw",
+        "drive",
+        "build",
+        "translate",
+        "write",
+        "solve",
+        "explain",
+        "cut",
+        "open",
+        "close",
+    ),
+    *("paint", "plant", "prepare", "organise"),
+)
 
 
 LINKED: tuple[tuple[str, str, str], ...] = (
@@ -2846,7 +2891,7 @@ LINKED: tuple[tuple[str, str, str], ...] = (
 def linked_infinitive(draw: Draw) -> Pair:
     """He tried to open the gate."""
     who = subject(draw)
-    action, rest = deed(draw, who)
+    action, rest = deed(draw, who, willed=True)
     en, fr, preposition = draw.pick(LINKED)
     head = english.Verb(en.split()[0])
     tense = draw.pick(("past", "past", "future"))
@@ -2872,7 +2917,7 @@ def asked_to(draw: Draw) -> Pair:
     who = subject(draw)
     other = other_pronoun(draw, who)
     en, fr = draw.pick(ASKED[:3])
-    action, rest = deed(draw, other)
+    action, rest = deed(draw, other, willed=True)
     tense = draw.pick(("past", "future", "past"))
     lead = french.predicate(
         french.Verb(fr), who.person, "perfect" if tense == "past" else "future", clitics=(indirect(other),)
@@ -2888,7 +2933,7 @@ def want_that(draw: Draw) -> Pair:
     """I want you to read this letter."""
     who = subject(draw)
     other = other_pronoun(draw, who)
-    action, rest = act(draw, other)
+    action, rest = act(draw, other, willed=True)
     subjunctive = french.predicate(action.fr, other.person, "subjunctive")
     return Pair(
         f"{who.en} {verb_en(who, lexicon.WANT, 'present')} {object_en(other)} to {base(action, rest[0])}",
@@ -2913,8 +2958,8 @@ def impersonal(draw: Draw) -> Pair:
             ("necessary", "nécessaire"),
         )
     )
-    action, rest = act(draw, YOU)
-    if rest[0].startswith("your"):
+    action, rest = act(draw, YOU, willed=True)
+    if rest[0].startswith("your") or action.en.base in ("touch", "count", "hide"):
         return impersonal(draw)
     verb = draw.pick((("is", "est"), ("was", "était"), ("will be", "sera"), ("is not", "ne est pas")))
     return Pair(
@@ -2960,7 +3005,12 @@ def before_doing(draw: Draw) -> Pair:
     who = subject(draw)
     action, rest = act(draw, who)
     second, more = draw.pick(
-        ((lexicon.LEAVE, ("", "")), (lexicon.GO_OUT, ("", "")), deed(draw, who), (lexicon.GO, destination(draw)))
+        (
+            (lexicon.LEAVE, ("", "")),
+            (lexicon.GO_OUT, ("", "")),
+            deed(draw, who, willed=True),
+            (lexicon.GO, destination(draw)),
+        )
     )
     word = draw.pick((("before", "avant de"), ("without", "sans")))
     if word[0] == "without" and second in (lexicon.LEAVE, lexicon.GO_OUT, lexicon.GO):
@@ -2973,15 +3023,8 @@ def before_doing(draw: Draw) -> Pair:
 def while_doing(draw: Draw) -> Pair:
     """He cooks while singing."""
     who = subject(draw)
-    action, rest = act(draw, who, ongoing=True)
-    second = draw.pick(
-        tuple(
-            a
-            for a in lexicon.INTRANSITIVE
-            if a.en.base
-            in ("sing", "laugh", "smile", "cry", "dance", "walk", "shout", "wait", "cough", "dream", "smoke")
-        )
-    )
+    action, rest = manual(draw, who)
+    second = draw.pick(tuple(a for a in lexicon.INTRANSITIVE if a.en.base in ("sing", "laugh", "smile")))
     en, fr = clause(who, action, draw.pick(("progressive", "past", "past_progressive")), rest)
     return Pair(f"{en} while {second.en.ing()}", f"{fr} en {french.gerund(second.fr.infinitive)}")
 
@@ -3029,7 +3072,12 @@ def condition_real(draw: Draw) -> Pair:
         )
     )
     action, rest = draw.pick(
-        (act(draw, who), (lexicon.STAY, ("at home", "à la maison")), (lexicon.GO, destination(draw)), act(draw, who))
+        (
+            act(draw, who, willed=True),
+            (lexicon.STAY, ("at home", "à la maison")),
+            (lexicon.GO, destination(draw)),
+            act(draw, who, willed=True),
+        )
     )
     two = clause(who, action, "future", rest)
     return Pair(f"if {lead[0]}, {two[0]}", f"si {lead[1]}, {two[1]}")
@@ -3047,30 +3095,19 @@ def have_free(draw: Draw) -> tuple[Action, str, Both]:
 @construction
 def condition_unreal(draw: Draw) -> Pair:
     """If I were rich, I would buy a castle."""
-    who = draw.pick(PRONOUNS) if draw.chance(0.7) else named(draw)
+    who = draw.pick(PRONOUNS) if draw.chance(0.6) else named(draw) if draw.chance(0.5) else person(draw, 0)
     again = pronoun(who)
-    adjective = draw.pick(
-        tuple(
-            a
-            for a in lexicon.ADJECTIVES
-            if a.en
-            in (
-                "rich",
-                "young",
-                "brave",
-                "patient",
-                "kind",
-                "tall",
-                "strong",
-                "generous",
-                "honest",
-                "polite",
-                "serious",
-                "happy",
-            )
-        )
+    name, wishes = draw.pick(WERE)
+    adjective = next(a for a in lexicon.ADJECTIVES if a.en == name)
+    action = draw.pick(
+        tuple(a for a in (*lexicon.TRANSITIVE, *lexicon.SOCIAL, *lexicon.INTRANSITIVE) if a.en.base in wishes)
     )
-    action, rest = deed(draw, who)
+    if action in lexicon.SOCIAL:
+        rest = complement(action, someone(draw, who))
+    elif action in lexicon.INTRANSITIVE:
+        rest = setting(draw, action)
+    else:
+        rest = complement(action, object_phrase(draw, draw.pick(lexicon.objects_of(action)), again))
     two = clause(again, action, "conditional", rest)
     fr = french_verb(who, lexicon.BE, "past")
     return Pair(
@@ -3078,25 +3115,56 @@ def condition_unreal(draw: Draw) -> Pair:
     )
 
 
+# What one might be, and the verbs it would lead to.
+WERE: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("rich", ("buy", "rent", "build", "travel")),
+    ("kind", ("help", "invite", "thank")),
+    ("polite", ("greet", "thank", "listen")),
+    ("brave", ("catch", "cross", "swim")),
+    ("strong", ("lift", "carry", "push", "move")),
+    ("patient", ("teach", "wait", "explain")),
+    ("young", ("dance", "travel", "run", "learn")),
+    ("happy", ("sing", "dance", "laugh")),
+    ("sick", ("sleep",)),
+    ("serious", ("study", "work")),
+    ("curious", ("visit", "read", "learn")),
+    ("angry", ("shout",)),
+)
+
+
 @construction
 def condition_had(draw: Draw) -> Pair:
     """If she had time, she would visit the museum."""
     who = subject(draw)
     again = pronoun(who)
-    action, rest = deed(draw, who)
-    have = draw.pick(
-        (
-            ("time", "le temps"),
-            ("money", "de l'argent"),
-            ("a car", "une voiture"),
-            ("a garden", "un jardin"),
-            ("a computer", "un ordinateur"),
-            ("a big house", "une grande maison"),
-        )
-    )
+    have, wishes = draw.pick(HAD)
+    if not wishes:
+        action, rest = deed(draw, again, willed=True)
+    elif wishes == ("go",):
+        action, rest = lexicon.GO, destination(draw)
+    elif wishes == ("invite",):
+        action, rest = lexicon.SOCIAL[9], complement(lexicon.SOCIAL[9], someone(draw, who))
+    else:
+        action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.en.base in wishes))
+        rest = complement(action, object_phrase(draw, draw.pick(lexicon.objects_of(action)), again))
     one = clause(who, lexicon.HAVE, "past", have)
     two = clause(again, action, "conditional", rest)
     return Pair(f"if {one[0]}, {two[0]}", f"si {one[1]}, {two[1]}")
+
+
+# What one might have, and the verbs it would make possible; none named means any.
+HAD: tuple[tuple[Both, tuple[str, ...]], ...] = (
+    (("time", "le temps"), ()),
+    (("time", "le temps"), ()),
+    (("enough money", "assez d'argent"), ("buy", "rent", "build")),
+    (("more money", "plus d'argent"), ("buy", "rent", "build")),
+    (("a car", "une voiture"), ("go",)),
+    (("a bicycle", "un vélo"), ("go",)),
+    (("a garden", "un jardin"), ("plant",)),
+    (("a computer", "un ordinateur"), ("write", "translate")),
+    (("a big house", "une grande maison"), ("invite",)),
+    (("a good camera", "un bon appareil photo"), ("photograph",)),
+)
 
 
 @construction
@@ -3118,7 +3186,7 @@ def condition_past(draw: Draw) -> Pair:
 def when_future(draw: Draw) -> Pair:
     """When they arrive, we will prepare dinner."""
     who, other = subject(draw), subject(draw)
-    action, rest = deed(draw, other)
+    action, rest = deed(draw, other, willed=True)
     motion = draw.pick((lexicon.ARRIVE, lexicon.COME_BACK, lexicon.LEAVE))
     one = f"{who.en} {verb_en(who, motion, 'present')}", f"{who.fr} {french_verb(who, motion, 'future')}"
     two = clause(other, action, "future", rest)
@@ -3133,8 +3201,8 @@ def reported(draw: Draw) -> Pair:
         (("say", "dire"), ("think", "penser"), ("know", "savoir"), ("believe", "croire"), ("hope", "espérer"))
     )
     other = subject(draw)
-    action, rest = deed(draw, other)
     tense = draw.pick(("past", "future", "going_to")) if en != "hope" else "future"
+    action, rest = deed(draw, other, willed=planned(tense))
     two = clause(other, action, tense, rest)
     return Pair(
         f"{who.en} {english.predicate(english.Verb(en), who.person, 'present')} that {two[0]}",
@@ -3148,7 +3216,7 @@ def reported_past(draw: Draw) -> Pair:
     who = subject(draw)
     again = pronoun(who)
     other = other_pronoun(draw, who)
-    action, rest = deed(draw, who)
+    action, rest = deed(draw, who, willed=True)
     en, fr = draw.pick(
         (("tell", "dire"), ("promise", "promettre"), ("explain to", "expliquer"), ("write to", "écrire"))
     )
@@ -3218,21 +3286,20 @@ def so_that_result(draw: Draw) -> Pair:
     """I was tired, so I went home."""
     who = subject(draw)
     again = pronoun(who)
-    adjective = draw.pick(
-        tuple(
-            a
-            for a in lexicon.ADJECTIVES
-            if a.en in ("tired", "sick", "angry", "sad", "worried", "nervous", "alone", "busy")
+    names = ("tired", "sick", "angry", "sad", "worried", "nervous")
+    adjective = draw.pick(tuple(a for a in lexicon.ADJECTIVES if a.en in names))
+    action, rest = draw.pick(
+        (
+            (lexicon.GO_HOME, draw.pick((*TRANSPORT, ("", "")))),
+            (lexicon.LEAVE, draw.pick((("very early", "très tôt"), ("without a word", "sans un mot")))),
+            (lexicon.STAY, draw.pick((("at home", "à la maison"), ("in bed", "au lit"), room(draw)))),
+            (next(a for a in lexicon.SOCIAL if a.en.base == "call"), complement(lexicon.LIKE, someone(draw, who))),
+            (
+                next(a for a in lexicon.INDIRECT if a.en.base == "phone"),
+                complement(lexicon.INDIRECT[0], someone(draw, who)),
+            ),
         )
     )
-    action = draw.pick((lexicon.GO_HOME, lexicon.LEAVE, lexicon.STAY, lexicon.GO_OUT))
-    rest = {"stay": ("at home", "à la maison"), "leave": ("very early", "très tôt")}.get(action.en.base, ("", ""))
-    if action is lexicon.GO_HOME and draw.chance(0.5):
-        rest = draw.pick(TRANSPORT)
-    elif draw.chance(0.5) and action is lexicon.GO_OUT:
-        rest = ("alone", "seul")
-    if rest[0] == "alone":
-        rest = ("alone", french.agree("seul", who.gender, who.many))
     two = clause(again, action, "past", rest)
     fr = french_verb(who, lexicon.BE, "past")
     return Pair(
@@ -3280,8 +3347,10 @@ def two_subjects(draw: Draw) -> Pair:
         return two_subjects(draw)
     gender = "f" if one.gender == two.gender == "f" else "m"
     both = Phrase(f"{one.en} and {two.en}", f"{one.fr} et {two.fr}", gender, True, french.ILS)
-    action, rest = draw.pick((deed(draw, both), (lexicon.GO, destination(draw)), (lexicon.ARRIVE, ("", ""))))
     tense = draw.pick(("past", "future", "perfect"))
+    action, rest = draw.pick(
+        (deed(draw, both, willed=planned(tense)), (lexicon.GO, destination(draw)), (lexicon.ARRIVE, ("", "")))
+    )
     en, fr = clause(both, action, tense, rest)
     time = time_for(draw, tense) if tense != "perfect" and draw.chance(0.5) else ("", "")
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}")
@@ -3291,10 +3360,22 @@ def two_subjects(draw: Draw) -> Pair:
 def two_objects(draw: Draw) -> Pair:
     """We bought some bread and some butter."""
     who = subject(draw)
-    action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if len(lexicon.objects_of(a)) > 3))
-    one, two = draw.pair(tuple(n for n in lexicon.objects_of(action)))
-    first, second = object_phrase(draw, one, who, plain=True), object_phrase(draw, two, who, plain=True)
     tense = draw.pick(("past", "future", "perfect"))
+    while True:
+        action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.willed or not planned(tense)))
+        one = draw.pick(lexicon.objects_of(action))
+        others = tuple(n for n in lexicon.objects_of(action) if n.kind == one.kind and n != one)
+        if others and one.kind not in ("meal", "structure"):
+            break
+    two = draw.pick(others)
+    if one.kind in ("science", "language"):
+        first, second = generic(one), generic(two)
+    elif one.mass:
+        first, second = noun_phrase(one, "some"), noun_phrase(two, "some")
+    else:
+        many = draw.chance(0.4) and one.kind not in ("room", "device", "venue", "building", "area", "landscape")
+        determiner = draw.pick(("the", "some", "these") if many else ("the", "a", "this"))
+        first, second = noun_phrase(one, determiner, many), noun_phrase(two, determiner, many)
     return Pair(*clause(who, action, tense, (f"{first.en} and {second.en}", f"{first.fr} et {second.fr}")))
 
 
@@ -3303,10 +3384,33 @@ def either_or(draw: Draw) -> Pair:
     """You can order the fish or the chicken."""
     who = draw.pick(PRONOUNS) if draw.chance(0.6) else subject(draw)
     modal = draw.pick(tuple(m for m in MODALS if not m[3]))
-    action = draw.pick(tuple(a for a in ACTIONS if len(countable(a)) > 3))
-    one, two = draw.pair(countable(action))
-    determiner = draw.pick(("the", "a", "this"))
-    first, second = noun_phrase(one, determiner), noun_phrase(two, determiner)
+    names = (
+        "choose",
+        "buy",
+        "take",
+        "order",
+        "borrow",
+        "rent",
+        "visit",
+        "read",
+        "wear",
+        "sell",
+        "watch",
+        "use",
+        "prepare",
+        "study",
+    )
+    action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.en.base in names))
+    one, two = draw.pair(lexicon.objects_of(action))
+    if one.kind != two.kind:
+        return either_or(draw)
+    if one.mass or one.kind == "meal":
+        first, second = generic(one, False), generic(two, False)
+        if action.en.base != "study":
+            first, second = noun_phrase(one, "the"), noun_phrase(two, "the")
+    else:
+        determiner = draw.pick(("the", "a", "this"))
+        first, second = noun_phrase(one, determiner), noun_phrase(two, determiner)
     return Pair(
         f"{who.en} {modal_en(modal, who)} {base(action, first.en)} or {second.en}",
         f"{who.fr} {modal_fr(modal, who)} {infinitive(action, who, first.fr)} ou {second.fr}",
@@ -3327,7 +3431,7 @@ def two_deeds(draw: Draw) -> Pair:
 
 def plain_deed(draw: Draw, who: Phrase, tense: str) -> tuple[Action, str, Both]:
     """Gives any deed in a given tense, for `clause`."""
-    action, rest = deed(draw, who)
+    action, rest = deed(draw, who, willed=tense == "future")
     return action, tense, rest
 
 
@@ -3335,11 +3439,16 @@ def plain_deed(draw: Draw, who: Phrase, tense: str) -> tuple[Action, str, Both]:
 def manner(draw: Draw) -> Pair:
     """She translated the letter carefully."""
     who = subject(draw)
-    action = draw.pick(tuple(a for a in ONGOING if a.en.base in CAREFUL))
-    phrase = object_phrase(draw, draw.pick(lexicon.objects_of(action)), who, plain=True)
+    action, rest = manual(draw, who)
     adverb = draw.pick(MANNER)
-    en, fr = clause(who, action, draw.pick(("past", "progressive", "future")), complement(action, phrase))
+    en, fr = clause(who, action, draw.pick(("past", "progressive", "future")), rest)
     return Pair(f"{en} {adverb[0]}", f"{fr} {adverb[1]}")
+
+
+def manual(draw: Draw, who: Phrase) -> tuple[Action, Both]:
+    """Gives something done with the hands or the head that takes a while."""
+    action = draw.pick(tuple(a for a in ONGOING if a.en.base in CAREFUL))
+    return action, complement(action, object_phrase(draw, draw.pick(lexicon.objects_of(action)), who, plain=True))
 
 
 CAREFUL = (
@@ -3359,7 +3468,7 @@ CAREFUL = (
         "explain",
         "read",
     ),
-    *("eat", "drink", "prepare", "cross", "check", "choose", "build", "describe", "fill", "count", "push"),
+    *("eat", "drink", "prepare", "cross", "check", "build", "describe", "fill", "count", "water", "make"),
 )
 
 
@@ -3429,20 +3538,38 @@ PASSIVE = (
 @construction
 def passive_indefinite(draw: Draw) -> Pair:
     """French is spoken in Belgium."""
-    entry = draw.pick(lexicon.NOUNS["language"])
-    place = location(draw)
-    verb = draw.pick((("is spoken", "on parle"), ("is taught", "on enseigne"), ("was spoken", "on parlait")))
-    fr = f"{verb[1]} {generic(entry, False).fr}" if verb[1] == "on enseigne" else f"{verb[1]} {entry.fr}"
-    if draw.chance(0.4):
-        place = draw.pick(
-            (
-                ("at the school", "à l'école"),
-                ("at the university", "à l'université"),
-                ("in this village", "dans ce village"),
-                ("in this region", "dans cette région"),
-            )
+    name, lands = draw.pick(SPOKEN)
+    entry = lexicon.noun(name)
+    degree = draw.pick((("", ""), ("also ", "aussi "), ("still ", "encore ")))
+    if draw.chance(0.5):
+        country = draw.pick(lands)
+        land = next(place for place in lexicon.COUNTRIES if place.en == country)
+        place = f"in {country}", land.inside
+        town = draw.pick((("", ""), ("at school ", "à l'école "), ("at the university ", "à l'université ")))
+    else:
+        place = ("in this village", "dans ce village") if draw.chance(0.5) else ("in this region", "dans cette région")
+        town = ("", "")
+    if town[0] or draw.chance(0.4):
+        taught = generic(entry, False)
+        return Pair(
+            f"{entry.en} is {degree[0]}taught {town[0]}{place[0]}",
+            f"on enseigne {degree[1]}{taught.fr} {town[1]}{place[1]}",
         )
-    return Pair(f"{entry.en} {verb[0]} {place[0]}", f"{fr} {place[1]}")
+    return Pair(f"{entry.en} is {degree[0]}spoken {place[0]}", f"on parle {degree[1]}{entry.fr} {place[1]}")
+
+
+SPOKEN: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("French", ("France", "Belgium", "Switzerland", "Canada", "Morocco")),
+    ("English", ("England", "the United States", "Canada", "India")),
+    ("Spanish", ("Spain", "Mexico")),
+    ("German", ("Germany", "Switzerland", "Belgium")),
+    ("Italian", ("Italy", "Switzerland")),
+    ("Chinese", ("China",)),
+    ("Japanese", ("Japan",)),
+    ("Russian", ("Russia",)),
+    ("Arabic", ("Egypt", "Morocco")),
+    ("Portuguese", ("Portugal", "Brazil")),
+)
 
 
 @construction
@@ -3536,8 +3663,10 @@ def my_friend(draw: Draw) -> Pair:
         entry = Noun("friend", "amie", "f", "relative")
     who = noun_phrase(entry, "own", owner=owner)
     who = replace(who, en=f"{who.en} {name.en}", fr=f"{who.fr} {name.fr}")
-    action, rest = draw.pick((deed(draw, who), (lexicon.GO, destination(draw)), (lexicon.ARRIVE, ("", ""))))
     tense = draw.pick(("past", "future", "past"))
+    action, rest = draw.pick(
+        (deed(draw, who, willed=planned(tense)), (lexicon.GO, destination(draw)), (lexicon.ARRIVE, ("", "")))
+    )
     en, fr = clause(who, action, tense, rest)
     time = time_for(draw, tense) if draw.chance(0.5) else ("", "")
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}")
@@ -3577,9 +3706,7 @@ def story_step(draw: Draw, who: Phrase, tense: str) -> Both:
         shop, _, name, kinds = draw.pick(PURPOSES)
         place = lexicon.noun(shop)
         action = next(a for a in lexicon.TRANSITIVE if a.en.base == name)
-        phrase = object_phrase(
-            draw, draw.pick(lexicon.nouns(*(kind for kind in kinds if kind in lexicon.NOUNS) or ("food",))), who
-        )
+        phrase = object_phrase(draw, draw.pick(lexicon.nouns(*kinds)), who)
         en, fr = clause(
             who, lexicon.GO, tense, (f"to the {place.en}", french.contract("à", noun_phrase(place, "the").fr))
         )
@@ -3600,7 +3727,7 @@ def story_step(draw: Draw, who: Phrase, tense: str) -> Both:
         )
     en, fr = clause(who, *plain_deed(draw, who, tense))
     if dice < 0.65:
-        second, rest = deed(draw, who)
+        second, rest = deed(draw, who, willed=True)
         return f"{en} before {ing(second, rest[0])}", f"{fr} avant de {infinitive(second, who, rest[1])}"
     return en, fr
 

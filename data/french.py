@@ -146,6 +146,7 @@ IRREGULAR_FEMININES = {
     "favori": "favorite",
     "grec": "grecque",
     "turc": "turque",
+    "inquiet": "inquiète",
 }
 
 BEFORE_VOWEL = {"beau": "bel", "nouveau": "nouvel", "vieux": "vieil"}

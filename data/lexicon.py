@@ -632,10 +632,18 @@ ADJECTIVES: tuple[Adjective, ...] = (
     Adjective("heavy", "lourd", ("tool", "container", "furniture", "device", "instrument", "meal"), False, "heavier"),
     Adjective("light", "léger", ("tool", "container", "clothes", "footwear", "meal", "ride"), False, "lighter"),
     Adjective(
-        "clean", "propre", ("dishes", "clothes", "footwear", "vehicle", "room", "furniture", "area"), False, "cleaner"
+        "clean",
+        "propre",
+        ("dishes", "clothes", "footwear", "vehicle", "room", "furniture", "area_cleaned"),
+        False,
+        "cleaner",
     ),
     Adjective(
-        "dirty", "sale", ("dishes", "clothes", "footwear", "vehicle", "room", "furniture", "area"), False, "dirtier"
+        "dirty",
+        "sale",
+        ("dishes", "clothes", "footwear", "vehicle", "room", "furniture", "area_cleaned"),
+        False,
+        "dirtier",
     ),
     Adjective("empty", "vide", ("container", "venue", "room", "vehicle", "drawer")),
     Adjective("full", "plein", ("container",)),
@@ -1062,7 +1070,8 @@ class Action:
     """A verb in both languages with the kinds of its object.
 
     `preposition` is the French preposition before the object; English particles belong to the English verb.
-    A stative verb puts the simple past in the imperfect; without `progressive`, "is -ing" is not English.
+    A stative verb puts the simple past in the imperfect; without `progressive`, "is -ing" is not English;
+    what is not `willed` befalls its subject, and is neither ordered nor planned.
     """
 
     en: english.Verb
@@ -1071,6 +1080,41 @@ class Action:
     preposition: str = ""
     stative: bool = False
     progressive: bool = True
+    willed: bool = True
+
+
+_SUDDEN = (
+    *(
+        "break",
+        "lose",
+        "find",
+        "steal",
+        "receive",
+        "forget",
+        "finish",
+        "begin",
+        "accept",
+        "refuse",
+        "understand",
+        "cancel",
+    ),
+    *("hear", "see", "meet", "believe"),
+)
+_UNWILLED = (
+    "break",
+    "lose",
+    "forget",
+    "hear",
+    "burn",
+    "steal",
+    "receive",
+    "lie to",
+    "understand",
+    "see",
+    "cough",
+    "dream",
+    "cry",
+)
 
 
 def _action(
@@ -1080,14 +1124,14 @@ def _action(
     *,
     preposition: str = "",
     stative: bool = False,
-    progressive: bool = True,
     auxiliary: str = "avoir",
 ) -> Action:
     base, _, particle = en.partition(" ")
     reflexive = fr.startswith(("se ", "s'"))
     infinitive = fr.removeprefix("se ").removeprefix("s'")
     verb = french.Verb(infinitive, auxiliary, reflexive)
-    return Action(english.Verb(base, particle), verb, kinds, preposition, stative, progressive and not stative)
+    progressive = not stative and en not in _SUDDEN
+    return Action(english.Verb(base, particle), verb, kinds, preposition, stative, progressive, en not in _UNWILLED)
 
 
 # Verbs with a direct object in French.
@@ -1105,10 +1149,10 @@ TRANSITIVE: tuple[Action, ...] = (
     _action("clean", "nettoyer", ("room", "furniture_cleaned", "footwear_cleaned", "device", "window")),
     _action("open", "ouvrir", ("opening", "container_opened", "letter_opened")),
     _action("close", "fermer", ("opening", "container_opened")),
-    _action("break", "casser", ("dishes_broken", "toy_broken", "tool_broken", "device"), progressive=False),
+    _action("break", "casser", ("dishes_broken", "toy_broken", "tool_broken", "device")),
     _action("repair", "réparer", ("vehicle", "ride", "device", "furniture_repaired", "roof_repaired", "opening")),
-    _action("lose", "perdre", ("thing_lost", "jewel", "clothes_lost", "footwear_lost"), progressive=False),
-    _action("find", "trouver", ("thing_lost", "jewel", "text_lost", "idea_found"), progressive=False),
+    _action("lose", "perdre", ("thing_lost", "jewel", "clothes_lost", "footwear_lost")),
+    _action("find", "trouver", ("thing_lost", "jewel", "text_lost", "idea_found")),
     _action("take", "prendre", ("thing_lost", "container", "medicine", "tool")),
     _action("wear", "porter", WORN),
     _action("carry", "porter", ("container", "furniture_light", "tool_heavy")),
@@ -1119,44 +1163,42 @@ TRANSITIVE: tuple[Action, ...] = (
     _action("paint", "peindre", ("opening", "structure_painted", "furniture_painted", "building_painted")),
     _action("draw", "dessiner", ("plant", "animal", "building", "wild", "vehicle")),
     _action("drive", "conduire", ("vehicle",)),
-    _action("steal", "voler", ("thing_stolen", "jewel", "vehicle_stolen", "device_stolen"), progressive=False),
+    _action("steal", "voler", ("thing_stolen", "jewel", "vehicle_stolen", "device_stolen")),
     _action("rent", "louer", ("vehicle_rented", "ride", "flat_rented")),
     _action("borrow", "emprunter", ("text_lent", "thing_lent", "tool", "vehicle_rented", "ride")),
     _action("order", "commander", ("dish_ordered", "drink_ordered", "food_ordered", "text_bought")),
-    _action("receive", "recevoir", ("writing_received", "gift"), progressive=False),
+    _action("receive", "recevoir", ("writing_received", "gift")),
     _action("translate", "traduire", ("writing_translated", "text_translated")),
     _action("copy", "copier", ("writing_copied", "sentence")),
     _action("sign", "signer", ("writing_signed",)),
     _action("learn", "apprendre", ("science", "language", "tune", "poem")),
     _action("teach", "enseigner", ("science", "language")),
     _action("study", "étudier", ("science", "language", "idea_studied")),
-    _action(
-        "forget", "oublier", ("thing_lost", "idea_forgotten", "clothes_lost", "gathering_forgotten"), progressive=False
-    ),
-    _action("finish", "terminer", ("idea_finished", "text_finished", "writing_finished", "meal"), progressive=False),
-    _action("begin", "commencer", ("idea_finished", "text_finished", "writing_finished"), progressive=False),
+    _action("forget", "oublier", ("thing_lost", "idea_forgotten", "clothes_lost", "gathering_forgotten")),
+    _action("finish", "terminer", ("idea_finished", "text_finished", "writing_finished", "meal")),
+    _action("begin", "commencer", ("idea_finished", "text_finished", "writing_finished")),
     _action("watch", "regarder", ("show", "television")),
     _action("cross", "traverser", ("landscape_crossed", "bridge")),
-    _action("visit", "visiter", ("venue_visited", "building_visited", "area")),
+    _action("visit", "visiter", ("venue_visited", "building_visited", "area_visited")),
     _action("plant", "planter", ("plant", "vegetable_planted")),
     _action("water", "arroser", ("plant", "garden")),
     _action("pick", "cueillir", ("flower", "fruit_picked")),
     _action("feed", "nourrir", ("animal",)),
     _action("catch", "attraper", ("animal_caught", "wild_caught", "ball")),
     _action("count", "compter", ("animal_counted", "thing_counted")),
-    _action("push", "pousser", ("vehicle_pushed", "furniture", "ride_pushed")),
+    _action("push", "pousser", ("vehicle_pushed", "furniture_pushed", "ride_pushed")),
     _action("move", "déplacer", ("furniture", "container", "vehicle_pushed")),
     _action("lift", "soulever", ("container", "furniture_light", "tool_heavy")),
     _action("touch", "toucher", ("animal", "furniture_touched", "painting")),
     _action("burn", "brûler", ("writing_burned", "dish_burned", "food_burned")),
     _action("fill", "remplir", ("container", "dishes_filled")),
-    _action("accept", "accepter", ("gift", "idea_accepted"), progressive=False),
-    _action("refuse", "refuser", ("gift", "idea_accepted"), progressive=False),
+    _action("accept", "accepter", ("gift", "idea_accepted")),
+    _action("refuse", "refuser", ("gift", "idea_accepted")),
     _action("solve", "résoudre", ("problem", "exercise")),
     _action("explain", "expliquer", ("idea_explained",)),
-    _action("understand", "comprendre", ("idea_explained", "language", "text_understood"), progressive=False),
+    _action("understand", "comprendre", ("idea_explained", "language", "text_understood")),
     _action("organise", "organiser", ("gathering_organised",)),
-    _action("cancel", "annuler", ("gathering_organised", "concert"), progressive=False),
+    _action("cancel", "annuler", ("gathering_organised", "concert")),
     _action("describe", "décrire", ("building", "area", "landscape", "painting")),
     _action("sing", "chanter", ("tune",)),
     _action("taste", "goûter", ("dish_tasted", "food_tasted", "drink")),
@@ -1165,7 +1207,7 @@ TRANSITIVE: tuple[Action, ...] = (
     _action("send", "envoyer", ("writing_sent", "gift")),
     _action("show", "montrer", ("thing_shown", "text_lent", "jewel", "map")),
     _action("admire", "admirer", ("landscape", "plant", "building_visited", "painting", "jewel")),
-    _action("hear", "entendre", ("animal_heard", "tune", "device_heard"), progressive=False),
+    _action("hear", "entendre", ("animal_heard", "tune", "device_heard")),
 )
 
 SUBKINDS.update(
@@ -1244,6 +1286,9 @@ SUBKINDS.update(
         "animal_counted": ("sheep", "cow", "bird", "hen"),
         "thing_counted": ("ticket", "stamp", "egg", "bottle", "chair"),
         "vehicle_pushed": ("car", "bicycle"),
+        "furniture_pushed": ("table", "bed", "sofa", "wardrobe", "armchair", "desk", "door"),
+        "area_visited": ("city", "village", "country", "region", "neighbourhood"),
+        "area_cleaned": ("city", "street", "village", "neighbourhood"),
         "ride_pushed": ("motorbike", "boat"),
         "furniture_touched": ("wall", "mirror"),
         "painting": ("painting", "photo"),
@@ -1282,7 +1327,7 @@ def objects_of(action: Action) -> tuple[Noun, ...]:
 
 # Verbs whose object is a person.
 SOCIAL: tuple[Action, ...] = (
-    _action("see", "voir", PEOPLE, progressive=False),
+    _action("see", "voir", PEOPLE),
     _action("know", "connaître", PEOPLE, stative=True),
     _action("meet", "rencontrer", PEOPLE),
     _action("help", "aider", PEOPLE),

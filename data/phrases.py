@@ -80,11 +80,8 @@ WE = Phrase("we", "nous", many=True, person=french.NOUS)
 YOU = Phrase("you", "vous", person=french.VOUS)
 THEY = Phrase("they", "ils", many=True, person=french.ILS)
 THEY_F = Phrase("they", "elles", "f", True, french.ILS)
-IT = Phrase("it", "il")
-IT_F = Phrase("it", "elle", "f")
 
 PRONOUNS = (I, HE, SHE, WE, YOU, THEY)
-THIRD = (HE, SHE, THEY)
 
 _OBJECT_EN = ("me", "him", "us", "you", "them")
 _POSSESSIVE_EN = ("my", "his", "our", "your", "their")
@@ -129,13 +126,6 @@ def pronoun(phrase: Phrase) -> Phrase:
     if phrase.many:
         return THEY_F if phrase.gender == "f" else THEY
     return SHE if phrase.gender == "f" else HE
-
-
-def thing_pronoun(phrase: Phrase) -> Phrase:
-    """Gives the subject pronoun that takes up a thing already named."""
-    if phrase.many:
-        return THEY_F if phrase.gender == "f" else THEY
-    return IT_F if phrase.gender == "f" else IT
 
 
 def possessive_en(owner: Phrase) -> str:
@@ -237,13 +227,17 @@ OWNED = (*lexicon.GOODS, "vehicle", "animal", "idea", "dish_owned")
 SINGLE = ("room", "meal", "area", "device", "structure", "venue", "building", "landscape", "vehicle", "instrument")
 
 
-def object_phrase(draw: Draw, entry: Noun, owner: Phrase, negative: bool = False, plain: bool = False) -> Phrase:
+def object_phrase(
+    draw: Draw, entry: Noun, owner: Phrase, negative: bool = False, plain: bool = False, definite: bool = False
+) -> Phrase:
     """Gives the noun as the object of a verb whose subject is `owner`; `negative` lets the article become "de"."""
     if entry.kind in BARE:
         return generic(entry, many=False)
     adjective = None if plain or not draw.chance(0.25) else adjective_of(draw, entry)
     if entry.mass:
-        return noun_phrase(entry, draw.pick(("the", "no" if negative else "some")), False, adjective)
+        return noun_phrase(
+            entry, draw.pick(("the", "the" if definite else "no" if negative else "some")), False, adjective
+        )
     single = entry.kind in SINGLE
     many = not single and draw.chance(0.45)
     if many:
@@ -256,8 +250,8 @@ def object_phrase(draw: Draw, entry: Noun, owner: Phrase, negative: bool = False
             choices = ["the"]
     if entry.kind in OWNED and owner.person != french.IL or entry.kind in OWNED and draw.chance(0.6):
         choices.append("own")
-    if negative and adjective is not None:
-        choices = [choice for choice in choices if choice != "no"]
+    if negative and adjective is not None or definite:
+        choices = [choice for choice in choices if choice in ("the", "this", "these", "own")]
     determiner = choices[draw.random.randrange(len(choices))]
     return noun_phrase(entry, determiner, many, adjective, owner)
 
@@ -274,6 +268,7 @@ def named(draw: Draw) -> Phrase:
 def relative(draw: Draw, owner: Phrase | None = None, many: bool = False) -> Phrase:
     """Gives somebody close: "my uncle", or with an owner "his uncle"."""
     entry = draw.pick(lexicon.NOUNS["relative"])
+    many = many and entry.en not in ("father", "mother", "boss")
     return noun_phrase(entry, "own", many, None, owner or draw.pick((I, I, WE, YOU)))
 
 
@@ -293,6 +288,12 @@ def subject(draw: Draw, pronouns: float = 0.45) -> Phrase:
     if draw.chance(pronouns):
         return draw.pick(PRONOUNS)
     return named(draw) if draw.chance(0.35) else person(draw)
+
+
+def interlocutor(draw: Draw) -> Phrase:
+    """Gives the subject of a question: seldom the speaker, who would know."""
+    who = subject(draw)
+    return WE if who is I and draw.chance(0.3) else YOU if who is I else who
 
 
 def someone(draw: Draw, avoid: Phrase) -> Phrase:
@@ -457,7 +458,6 @@ FUTURE_TIMES: tuple[Both, ...] = (
     ("next year", "l'année prochaine"),
     ("the day after tomorrow", "après-demain"),
     ("next summer", "l'été prochain"),
-    ("soon", "bientôt"),
 )
 FREQUENCY: tuple[Both, ...] = (
     ("often", "souvent"),
@@ -472,6 +472,61 @@ MANNER: tuple[Both, ...] = (
     ("patiently", "patiemment"),
     ("quietly", "tranquillement"),
 )
+
+
+# Where each intransitive act may happen; what is not listed happens anywhere people meet.
+_SETTINGS: dict[str, tuple[str, ...]] = {
+    "sleep": ("hotel", "bedroom", "living room", "farm", "castle", "attic"),
+    "swim": ("swimming pool", "beach", "port"),
+    "cook": ("kitchen", "restaurant", "hotel"),
+    "run": ("stadium", "beach", "garden", "courtyard", "port"),
+    "walk": ("beach", "garden", "port", "corridor", "courtyard"),
+    "study": ("library", "university", "school", "bedroom", "living room"),
+    "read": ("library", "university", "school", "bedroom", "living room", "garden", "hotel", "beach"),
+    "eat": ("restaurant", "kitchen", "hotel", "dining room", "garden", "market", "cinema"),
+    "dance": ("theatre", "castle", "living room", "garden", "hotel", "courtyard", "restaurant", "beach"),
+    "sing": ("theatre", "church", "school", "garden", "bathroom", "restaurant", "castle"),
+    "smoke": ("garden", "courtyard", "port", "beach", "farm"),
+    "dream": ("bedroom", "garden", "library", "beach"),
+}
+_ANYWHERE = (
+    *(
+        "school",
+        "hospital",
+        "station",
+        "airport",
+        "theatre",
+        "cinema",
+        "market",
+        "restaurant",
+        "bank",
+        "museum",
+        "kitchen",
+    ),
+    *("garden", "corridor", "living room", "courtyard", "post office", "pharmacy", "bakery"),
+)
+
+
+def setting(draw: Draw, action: Action) -> Both:
+    """Gives a place that suits an act without an object."""
+    if (
+        action.en.base == "travel"
+        or action.en.base in ("work", "sing", "dance", "swim", "run", "study")
+        and draw.chance(0.3)
+    ):
+        return location(draw)
+    if action.en.base == "work":
+        return draw.pick((venue, venue, room))(draw)
+    entry = lexicon.noun(draw.pick(_SETTINGS.get(action.en.base, _ANYWHERE)))
+    there = noun_phrase(entry, "the")
+    if entry.kind == "room":
+        return f"in the {entry.en}", f"dans {there.fr}"
+    return f"at the {entry.en}", there.after("à")
+
+
+def planned(tense: str) -> bool:
+    """Gives whether the tense speaks of what is still to be done."""
+    return tense in ("future", "going_to", "conditional")
 
 
 def past_time(draw: Draw) -> Both:
@@ -583,25 +638,41 @@ def date(draw: Draw) -> Both:
 
 
 def act(
-    draw: Draw, who: Phrase, negative: bool = False, plain: bool = False, ongoing: bool = False
+    draw: Draw,
+    who: Phrase,
+    negative: bool = False,
+    plain: bool = False,
+    ongoing: bool = False,
+    willed: bool = False,
+    definite: bool = False,
 ) -> tuple[Action, Both]:
-    """Gives something people do to a thing, with its object; `ongoing` asks for a verb that has a progressive."""
-    action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.progressive or not ongoing))
+    """Gives something people do to a thing, with its object.
+
+    `ongoing` asks for a verb that has a progressive, `willed` for one that can be planned or ordered.
+    """
+    fitting = tuple(a for a in lexicon.TRANSITIVE if (a.progressive or not ongoing) and (a.willed or not willed))
+    action = draw.pick(fitting)
     entry = draw.pick(lexicon.objects_of(action))
-    phrase = object_phrase(draw, entry, who, negative, plain)
+    phrase = object_phrase(draw, entry, who, negative, plain, definite)
     return action, complement(action, phrase)
 
 
-def deed(draw: Draw, who: Phrase, negative: bool = False, ongoing: bool = False) -> tuple[Action, Both]:
+def deed(
+    draw: Draw, who: Phrase, negative: bool = False, ongoing: bool = False, willed: bool = False
+) -> tuple[Action, Both]:
     """Gives any deed in a few words: to a thing, to a person, or alone."""
+
+    def fits(action: Action) -> bool:
+        return not action.stative and (action.progressive or not ongoing) and (action.willed or not willed)
+
     dice = draw.random.random()
-    if dice < 0.55:
-        return act(draw, who, negative, ongoing=ongoing)
-    if dice < 0.75:
-        action = draw.pick(tuple(a for a in lexicon.SOCIAL if not a.stative and (a.progressive or not ongoing)))
+    if dice < 0.6:
+        return act(draw, who, negative, ongoing=ongoing, willed=willed)
+    if dice < 0.78:
+        action = draw.pick(tuple(filter(fits, lexicon.SOCIAL)))
         return action, complement(action, someone(draw, who))
-    if dice < 0.85:
-        action = draw.pick(lexicon.INDIRECT)
+    if dice < 0.87:
+        action = draw.pick(tuple(filter(fits, lexicon.INDIRECT)))
         return action, complement(action, someone(draw, who))
-    action = draw.pick(lexicon.INTRANSITIVE)
-    return action, somewhere(draw) if draw.chance(0.6) else ("", "")
+    action = draw.pick(tuple(filter(fits, lexicon.INTRANSITIVE)))
+    return action, setting(draw, action) if draw.chance(0.6) else ("", "")
