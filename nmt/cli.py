@@ -108,7 +108,7 @@ def train(
     device: DeviceOption = Device.auto,
     overrides: Overrides = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything and print the full recipe; train nothing.")
+        bool, typer.Option("--dry-run", help="Print shapes and parameters; needs no data, trains nothing.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -125,9 +125,10 @@ def train(
         raise UsageError("--json goes with --dry-run", "a run's own log is JSON: runs/NAME/log.jsonl")
     loaded = load_recipe(recipe, overrides or ())
     if dry_run:
-        from nmt.commands.train import dry_run as check
+        from nmt.commands.dry_run import dry_run as plan_of
 
-        check(loaded, recipe, device=device.value, as_json=as_json)
+        plan = plan_of(loaded)
+        print(plan.as_json() if as_json else "\n".join(plan.lines()))
         return
     from nmt.commands.train import train
 
