@@ -1,6 +1,7 @@
 """The command line from outside: help at once, exit codes, errors in one form, and what happens when a stream fails."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from nmt.errors import (
     TrainingStopped,
     UsageError,
 )
+from nmt.recipe_file import load_recipe
 
 ROOT = Path(__file__).parents[2]
 SMALL = """\
@@ -127,7 +129,6 @@ def test_shell_completion_offers_the_commands() -> None:
          ["error: --json goes with --dry-run", "  a run's own log is JSON: runs/NAME/log.jsonl"]),
         (["translate", "--beam", "0"], ["error: --beam must be at least 1", "  see: nmt translate --help"]),
         (["translate", "--beam", "x"], ["error: --beam must be a whole number", "  see: nmt translate --help"]),
-        (["score"], ["error: there is nothing to score against", "  name a reference: nmt score REF < output.txt"]),
     ],
 )  # fmt: skip
 def test_usage_errors_have_our_form_and_code_2(
@@ -297,25 +298,71 @@ def test_a_script_in_the_working_folder_shadows_nothing(tmp_path: Path) -> None:
 
 def test_commands_get_what_the_flags_say(command: Callable[..., None], recipe: str) -> None:
     calls: list[tuple[tuple[object, ...], dict[str, object]]] = []
-    for name in ("prepare", "train", "translate", "score"):
+    for name in ("prepare", "train", "translate"):
         command(name, lambda *args, **options: calls.append((args, options)))
     assert cli.run(["prepare", recipe, "--workers", "3", "--fetch"]) == 0
     assert cli.run(["train", recipe, "--device", "cpu", "--set", "train.lr=2", "--set", "search.beam=1"]) == 0
     assert (
-        cli.run(["score", "a"])
-        == cli.run(["score", "a", "b"])
-        == cli.run(["score", "--ref", "a", "--ref", "b", "c"])
-        == 0
+        cli.run(["translate", "--model", "a", "--model", "b", "--beam", "2", "--json", "--set", "search.beam=1"]) == 0
     )
-    prepared, trained, *scored = calls
+    prepared, trained, translated = calls
     assert (prepared[1]["workers"], prepared[1]["fetch"]) == (3, True)
     assert prepared[0][1] == Path(recipe)
     assert trained[1]["device"] == "cpu"
     assert trained[0][0].train.lr == 2.0  # pyright: ignore[reportAttributeAccessIssue]
     assert trained[0][0].search.beam == 1  # pyright: ignore[reportAttributeAccessIssue]
-    assert [args for args, _ in scored] == [
-        ([Path("a")], None), ([Path("a")], Path("b")), ([Path("a"), Path("b")], Path("c")),
-    ]  # fmt: skip
+    assert translated[0] == ([Path("a"), Path("b")],)
+    assert translated[1]["overrides"] == ["search.beam=1"]
+    assert (translated[1]["beam"], translated[1]["as_json"], translated[1]["device"]) == (2, True, "auto")
+
+
+def test_score_prints_what_sacrebleu_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("ref", "other", "hyp"):
+        (tmp_path / name).write_text("a b c d e\n" * 3)
+    ref, other, hyp = (str(tmp_path / name) for name in ("ref", "other", "hyp"))
+    assert cli.run(["score", ref, hyp]) == 0
+    one = capsys.readouterr().out
+    assert one.startswith("BLEU|nrefs:1|")
+    assert " = 100.00" in one
+    assert cli.run(["score", ref, hyp, "--ref", other, "--json"]) == 0
+    two = json.loads(capsys.readouterr().out)
+    assert two["BLEU"]["score"] == pytest.approx(100)
+    assert "nrefs:2" in two["BLEU"]["signature"]
+    assert [file["file"] for file in two["references"]] == [ref, other]
+    with open(hyp, "rb") as stdin:
+        done = subprocess.run(
+            [sys.executable, "-m", "nmt", "score", "--ref", ref, "--ref", other],
+            stdin=stdin,
+            capture_output=True,
+            cwd=ROOT,
+        )
+    assert done.stdout.startswith(b"BLEU|nrefs:2|")
+
+
+def test_a_dry_run_prints_a_recipe_that_reads_back(
+    tmp_path: Path, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["train", recipe, "--dry-run"]) == 3
+    assert "text that the recipe names is missing" in capsys.readouterr().err
+    for name in ("train.en", "train.fr", "valid.en", "valid.fr"):
+        (tmp_path / name).write_text("x\n")
+    assert cli.run(["train", recipe, "--dry-run", "--device", "cpu", "--set", "model.d_hidden=7"]) == 0
+    (tmp_path / "full.yaml").write_text(capsys.readouterr().out)
+    assert load_recipe(tmp_path / "full.yaml") == load_recipe(Path(recipe), ["model.d_hidden=7"])
+    assert cli.run(["train", recipe, "--dry-run", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["recipe"]["train"]["batch_tokens"] == 4096
+    assert found["parameters"] > 10**7
+    assert len(found["files"]) == 4
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_refuses_impossible_sizes(tmp_path: Path, recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("train.en", "train.fr", "valid.en", "valid.fr"):
+        (tmp_path / name).write_text("x\n")
+    for size in (4 * 10**18, 3 * 10**9):
+        assert cli.run(["train", recipe, "--dry-run", f"--set=model.d_hidden={size}"]) == 2
+        assert "a bahdanau model of these sizes cannot be" in capsys.readouterr().err
 
 
 def test_exit_codes_are_those_of_the_design() -> None:
