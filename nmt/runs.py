@@ -1,7 +1,8 @@
 """Where runs lie and which one is the newest: shared by the commands that pick a run by themselves.
 
 A run is a folder `runs/<name>/` with `recipe.yaml` (every default written out), `log.jsonl`, `checkpoints/update-<n>/`
-and `model.safetensors`. Every `start` and `saved` event of the log carries "time": what `now()` gave as it was written.
+and `model.safetensors`. Every `start` and `saved` event of the log carries "time", what `now()` gave as it was written,
+and every `start` event "recipe_file", the recipe's name as it was typed.
 """
 
 import json
@@ -40,30 +41,51 @@ def newest_run(runs: Path) -> Path:
     return runs / max(saved)[1]
 
 
+def recipe_file_of(run: Path) -> Path:
+    """The recipe file that a run was last started with; names of files in `run/recipe.yaml` start from its folder.
+
+    The last `start` event of the log carries it as "recipe_file", as it was typed: relative to the folder that holds
+    `runs`. Raises ModelError where the log does not say. The file itself may be gone.
+    """
+    log = run / "log.jsonl"
+    event = _last(log, "start")
+    name = event[1].get("recipe_file") if event else None
+    if not isinstance(name, str):
+        raise ModelError(f"{log}: no start event says which recipe file this run is of", _HINT)
+    return run.parent.parent / name
+
+
 def _last_saved(log: Path) -> datetime | None:
     """The time of the last `saved` event; None where there is none."""
-    found: tuple[int, object] | None = None
-    try:
-        with log.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                # Only these lines are worth parsing: a log has one for each of many thousand updates.
-                if b'"saved"' not in line:
-                    continue
-                try:
-                    event = json.loads(line)
-                except ValueError:
-                    continue  # a line torn by a kill: what it says was not finished
-                if isinstance(event, dict) and event.get("event") == "saved":
-                    found = number, event.get("time")
-    except OSError as error:
-        raise ModelError(f"{log}: cannot be read: {error.strerror}", _HINT) from error
+    found = _last(log, "saved")
     if found is None:
         return None
-    number, time = found
+    number, event = found
     try:
-        moment = datetime.fromisoformat(time) if isinstance(time, str) else None
+        moment = datetime.fromisoformat(str(event.get("time")))
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise ModelError(f"{log}:{number}: this saved event has no time in UTC, so the newest run is not known", _HINT)
     return moment
+
+
+def _last(log: Path, name: str) -> tuple[int, dict[str, object]] | None:
+    """The last event of this name in a log, with the number of its line."""
+    quoted = json.dumps(name).encode()
+    found: tuple[int, dict[str, object]] | None = None
+    try:
+        with log.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                # Only these lines are worth parsing: a log has one for each of many thousand updates.
+                if quoted not in line:
+                    continue
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    continue  # a line torn by a kill: what it says was not finished
+                if isinstance(event, dict) and event.get("event") == name:
+                    found = number, event
+    except OSError as error:
+        raise ModelError(f"{log}: cannot be read: {error.strerror}", _HINT) from error
+    return found

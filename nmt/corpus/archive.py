@@ -20,7 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, cast
 
-from nmt.errors import DataError, EnvironmentFault
+from nmt.durable import refusals
+from nmt.errors import DataError
 
 MAX_MEMBER_BYTES = 64 << 30
 # Text compresses 3 to 20 times, zeros 1,000 times and more. Below the floor a ratio says nothing and harms nobody.
@@ -58,16 +59,17 @@ def take(archive: Path, members: Mapping[str, Path], what: str) -> None:
     of reasonable size; EnvironmentFault where a path cannot be written.
     """
     wanted = {_plain(name): path for name, path in members.items()}
-    try:
-        with archive.open("rb") as file:
-            is_zip = file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
-        names = _take_from_zip(archive, wanted, what) if is_zip else _take_from_tar(archive, wanted, what)
-    except OSError as error:
-        if error.errno is None:
+    with refusals(archive, "have files taken out of it"):
+        try:
+            with archive.open("rb") as file:
+                is_zip = file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+            names = _take_from_zip(archive, wanted, what) if is_zip else _take_from_tar(archive, wanted, what)
+        except OSError as error:
+            if error.errno is not None:
+                raise
             raise _damaged(what, error) from error
-        raise EnvironmentFault(f"{what}: taking files out of it failed: {error.strerror}: {error.filename}") from error
-    except _DAMAGE as error:
-        raise _damaged(what, error) from error
+        except _DAMAGE as error:
+            raise _damaged(what, error) from error
     for name in wanted:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or sorted(names)[:3]

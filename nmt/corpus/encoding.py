@@ -22,11 +22,18 @@ CHUNK = 4096
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a chunk: its lines, their ids one after the other (int32), and the number of ids of each line (int64)."""
+    """One side of a chunk: its lines, their ids one after the other (int32), and the number of ids of each line
+    (int64).
+    """
 
     lines: list[str]
     ids: NDArray[np.int32]
     lengths: NDArray[np.int64]
+
+    def select(self, keep: NDArray[np.bool_]) -> "Side":
+        """The lines that are marked, with their ids."""
+        lines = [line for line, kept in zip(self.lines, keep, strict=True) if kept]
+        return Side(lines, self.ids[np.repeat(keep, self.lengths)], self.lengths[keep])
 
 
 def in_chunks(pairs: Iterable[tuple[str, str]], size: int = CHUNK) -> Iterator[tuple[list[str], list[str]]]:
@@ -95,7 +102,7 @@ def _encode(tokenizer: Tokenizer, lines: Sequence[str]) -> _Array:
     return np.fromiter((i for row in rows for i in row), np.int32, int(lengths.sum())), lengths
 
 
-# --- in the workers -------------------------------------------------------------------------------------------------------
+# --- in the workers --------------------------------------------------------------------------------------------------
 
 _tokenizers: list[Tokenizer] = []  # of a worker process: made once, when it starts
 
@@ -107,7 +114,7 @@ def _begin(src: bytes, tgt: bytes) -> None:
 
 
 def _end_with_parent() -> None:
-    """A worker waits for work on a pipe that it holds open itself, so without this it would outlive a killed parent for ever."""
+    """Ends a worker whose parent is gone: it waits on a pipe that it holds open itself, and would wait for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

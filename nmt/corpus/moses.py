@@ -1,10 +1,11 @@
 """Words by the rules of Moses, and lines from words again, through sacremoses (MIT), a port of Moses' tokenizer.perl.
 
-What it does to text, on purpose or not: runs of white space become one space (a no-break space counts), other ASCII control
-characters vanish, the literal words DOTMULTI and DOTDOTMULTI become dots, and a language it has no abbreviations for is treated
-with those of English. Words come back into a line by rules too, so a few lines return with other spaces than they had (on
-Multi30k one in 3,000 in English, one in 100 in French and German, most of them doubled spaces in the original). We ask for no
-escaping, so `&` stays `&` and no `&amp;` gets into a vocabulary. Chinese and Japanese are not cut into words.
+What it does to text, on purpose or not: runs of white space become one space (a no-break space counts), other ASCII
+control characters vanish, the literal words DOTMULTI and DOTDOTMULTI become dots, and a language it has no
+abbreviations for is treated with those of English. Words come back into a line by rules too, so a few lines return with
+other spaces than they had (on Multi30k one in 3,000 in English, one in 100 in French and German, most of them doubled
+spaces in the original). We ask for no escaping, so `&` stays `&` and no `&amp;` gets into a vocabulary. Chinese and
+Japanese are not cut into words.
 """
 
 import re
@@ -25,7 +26,9 @@ class MosesWords:
 
     def split(self, line: str) -> list[str]:
         """The words of a line; none of them holds white space."""
-        return self._tokenizer.tokenize(line, escape=False)
+        words = self._tokenizer.tokenize(line, escape=False)
+        assert isinstance(words, list)  # its other type is for return_str
+        return words
 
     def join(self, words: Sequence[str]) -> str:
         """The line that these words are written as."""
@@ -35,7 +38,9 @@ class MosesWords:
 
 
 def _join_czech_dashes(words: Sequence[str]) -> list[str]:
-    """Words with `x' - li` and `x' - mail` joined, as sacremoses means to do: 0.2.0 raises TypeError there (next() of a list)."""
+    """Words with `x' - li` and `x' - mail` joined, as sacremoses means to do: 0.2.0 raises TypeError there (next() of a
+    list).
+    """
     joined: list[str] = []
     i = 0
     while i < len(words):

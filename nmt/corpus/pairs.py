@@ -1,8 +1,8 @@
 """The parallel text a recipe names: its files found, read line by line in pairs, checked, counted and put aside.
 
-Every fault of all files is gathered and told at once. What passes is spooled to a work file, two lines a pair, so that the
-text is read and unpacked once and memory does not grow with it (but for 16 bytes a training pair, to find repeated ones, and
-8 to say where two files part).
+Every fault of all files is gathered and told at once. What passes is spooled to a work file, two lines a pair, so that
+the text is read and unpacked once and memory does not grow with it (but for 16 bytes a training pair, to find repeated
+ones, and 8 to say where two files part).
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.corpus.text import BAD_TEXT_HINT, LineReport, open_text, scan_lines
+from nmt.corpus.text import BAD_TEXT_HINT, SHOWN, LineReport, open_text, scan_lines
 from nmt.errors import DataError
 from nmt.recipe import CorpusConfig, TextPair
 
@@ -47,7 +47,13 @@ class CorpusFiles:
 
 @dataclass
 class Counts:
-    """What became of one corpus: pairs read, dropped for each reason, kept; and things worth knowing about those kept."""
+    """What was met in one corpus, in pairs; whether that is dropped is the recipe's business.
+
+    read, kept: before and after everything; bad: with a line that is not text; empty: with nothing, or white space, on
+    a side; overlap: also in the validation or test text; repeated: occurred before in the training text; too_long,
+    ratio: beyond corpus.max_len and max_ratio; same: source equals target. separators: characters, not pairs, that
+    became spaces.
+    """
 
     read: int = 0
     bad: int = 0
@@ -57,13 +63,12 @@ class Counts:
     too_long: int = 0
     ratio: int = 0
     kept: int = 0
-    repeats: int = 0
     same: int = 0
     separators: int = 0
 
 
 def data_folder(corpus: CorpusConfig, recipe_path: Path) -> Path:
-    """corpus.folder from the recipe's place, or where that does not exist, the one of its last name in NMT_SHARED_DATA."""
+    """corpus.folder from the recipe's place; where that is not there, the one of its last name in NMT_SHARED_DATA."""
     folder = recipe_path.parent / corpus.folder
     shared = os.environ.get("NMT_SHARED_DATA")
     if not folder.exists() and shared and (Path(shared) / folder.name).exists():
@@ -113,10 +118,13 @@ def find_files(corpus: CorpusConfig, recipe_path: Path) -> CorpusFiles:
 def _check_kind(pair: PairFiles) -> None:
     for path in (pair.src, pair.tgt):
         if not stat.S_ISREG(path.stat().st_mode):
-            raise DataError(f"{path} is not a plain file", "the text of a recipe is read more than once: put it in a file")
+            raise DataError(
+                f"{path} is not a plain file", "the text of a recipe is read more than once: put it in a file"
+            )
     if pair.src.samefile(pair.tgt):
         raise DataError(
-            f"{pair.src} and {pair.tgt} are one and the same file", "source and target must be two files: look at corpus"
+            f"{pair.src} and {pair.tgt} are one and the same file",
+            "source and target must be two files: look at corpus",
         )
 
 
@@ -150,21 +158,27 @@ class PairReader:
 
     def __init__(self, corpus: CorpusConfig, recipe_path: Path) -> None:
         self.problems = Problems()
-        self.held_out: set[tuple[str, str]] = set()
+        self.warnings: list[str] = []
+        self._held_out: set[tuple[str, str]] = set()
         self._corpus = corpus
         self._again = f"nmt prepare {recipe_path}"
 
     def read_held_out(self, files: PairFiles, counts: Counts) -> list[tuple[str, str]]:
-        """All pairs of validation or test text: none is dropped but bad ones, so that scores are those of the whole files."""
+        """All pairs of validation or test text: none is dropped but bad ones, so that scores are those of the whole
+        files.
+        """
         pairs: list[tuple[str, str]] = []
         for src, tgt, _ in self._pairs(files, counts):
             counts.same += src == tgt
-            if src.strip() and tgt.strip():
-                self.held_out.add((src, tgt))
+            if not src.strip() or not tgt.strip():
+                counts.empty += 1
+            else:
+                self._held_out.add((src, tgt))
             pairs.append((src, tgt))
-        counts.kept = len(pairs)
         if not pairs and not self.problems.lines:
-            self.problems.add([f"{files.src} and {files.tgt} hold no text"], "validation and test text need a line at least")
+            self.problems.add(
+                [f"{files.src} and {files.tgt} hold no text"], "validation and test text need a line at least"
+            )
         return pairs
 
     def spool_train(self, files: PairFiles, counts: Counts, spool: Path) -> NDArray[np.uint64]:
@@ -176,10 +190,12 @@ class PairReader:
                 if not src.strip() or not tgt.strip():
                     counts.empty += 1
                     continue
-                if self._corpus.overlap != "allow" and (src, tgt) in self.held_out:
+                if (src, tgt) in self._held_out:
                     counts.overlap += 1
-                    overlaps.append(f"{files.src}:{line}: {_shortened(src)}") if len(overlaps) < 5 else None
-                    continue
+                    if len(overlaps) < SHOWN:
+                        overlaps.append(f"{files.src}:{line}: {_shortened(src)}")
+                    if self._corpus.overlap != "allow":
+                        continue
                 counts.same += src == tgt
                 text = f"{src}\n{tgt}\n".encode()
                 digests += hashlib.blake2b(text, digest_size=16).digest()
@@ -215,15 +231,21 @@ class PairReader:
                     continue
                 yield one[0], other[0], number
         if [_state(path) for path in paths] != before:
-            self.problems.add([f"{files.src} or {files.tgt} changed while it was being read"], f"run again: {self._again}")
+            self.problems.add(
+                [f"{files.src} or {files.tgt} changed while it was being read"], f"run again: {self._again}"
+            )
         counts.separators = sum(report.separators for report in reports)
-        if self._corpus.bad_text == "error":
-            for report in reports:
-                if report.bad:
-                    self.problems.add(report.describe_bad(), BAD_TEXT_HINT)
+        for report in reports:
+            if report.bad and self._corpus.bad_text == "error":
+                self.problems.add(report.describe_bad(), BAD_TEXT_HINT)
+            else:
+                self.warnings += report.describe_bad()
         n_src, n_tgt = reports[0].lines, reports[1].lines
         if n_src != n_tgt:
-            what = [f"{files.src} has {n_src:,} lines, {files.tgt} {n_tgt:,}: line n of one must translate line n of the other"]
+            what = [
+                f"{files.src} has {n_src:,} lines, {files.tgt} {n_tgt:,}: "
+                "line n of one must translate line n of the other"
+            ]
             if line := first_shifted_line(*(np.frombuffer(side, np.uint32) for side in sizes)):
                 what.append(f"judging by the lengths of lines, they part near line {line:,}")
             self.problems.add(what, f"look for a lost line break, then run: {self._again}")
@@ -239,10 +261,12 @@ def _shortened(text: str, width: int = 60) -> str:
 
 
 def first_shifted_line(src: NDArray[np.uint32], tgt: NDArray[np.uint32]) -> int | None:
-    """The line, from 1, from which on two files of unequal length fit better when shifted by the difference; None if unclear.
+    """The line, from 1, from which on two files of unequal length fit better when shifted by the difference; None if
+    unclear.
 
-    `src` and `tgt` are the characters of each line. Lines that translate each other have lengths of a like ratio: the sum of
-    |log ratio - its median| over the lines before the cut, plus that over the shifted lines after it, is least at the cut.
+    `src` and `tgt` are the characters of each line. Lines that translate each other have lengths of a like ratio: the
+    sum of |log ratio - its median| over the lines before the cut, plus that over the shifted lines after it, is least
+    at the cut.
     """
     if len(src) < len(tgt):
         return first_shifted_line(tgt, src)

@@ -1,8 +1,9 @@
 """Prepared text on disk: sentence pairs as ids and as text, in safetensors files that are read without copying.
 
-A shard holds eight tensors of one dimension. For each side: `*_tokens`, the ids of all sentences one after the other, without
-BOS and EOS (uint16 where the vocabulary has at most 65,536 ids, else int32); `*_offsets`, int64, one more than there are
-sentences: sentence i is tokens[offsets[i]:offsets[i + 1]]; `*_text`, the same sentences as UTF-8, and `*_text_offsets`.
+A shard holds eight tensors of one dimension. For each side: `*_tokens`, the ids of all sentences one after the other,
+without BOS and EOS (uint16 where the vocabulary has at most 65,536 ids, else int32); `*_offsets`, int64, one more than
+there are sentences: sentence i is tokens[offsets[i]:offsets[i + 1]]; `*_text`, the same sentences as UTF-8, and
+`*_text_offsets`.
 """
 
 import json
@@ -23,7 +24,9 @@ Ids = NDArray[np.uint16] | NDArray[np.int32]
 Offsets = NDArray[np.int64]
 
 SETTINGS = "prepared.json"
-"""File of a prepared folder that says what it was made from and what was dropped; manifest.json beside it holds the checksums."""
+"""File of a prepared folder that says what it was made from and what was dropped; manifest.json beside it holds the
+checksums.
+"""
 
 _SIDES = ("src", "tgt")
 _HEADER_MAX = 1 << 20
@@ -45,20 +48,28 @@ class ShardWriter:
                 column.add(np.zeros(1, np.int64))
                 self._columns[f"{side}_{tensor}"] = column
 
-    def add(self, side: int, ids: NDArray[np.integer], lengths: Offsets, text: bytes, text_lengths: Offsets) -> None:
-        """Sentences of one side (0 source, 1 target): ids and text one after the other, with the lengths of each sentence."""
-        name = _SIDES[side]
-        for tensor, data, sizes in (
-            ("tokens", ids, lengths),
-            ("text", np.frombuffer(text, np.uint8), text_lengths),
-        ):
-            column = self._columns[f"{name}_{tensor}"]
-            offsets = self._columns[f"{name}_{tensor}_offsets".replace("tokens_", "")]
-            offsets.add(column.length + np.cumsum(sizes, dtype=np.int64))
-            column.add(data)
+    def add(self, side: int, ids: NDArray[np.integer], lengths: Offsets, lines: Sequence[str]) -> None:
+        """Sentences of one side (0 source, 1 target): their ids one after the other, the number of ids of each, their
+        text.
+        """
+        texts = [line.encode() for line in lines]
+        self._add(f"{_SIDES[side]}_tokens", f"{_SIDES[side]}_offsets", ids, lengths)
+        sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+        self._add(
+            f"{_SIDES[side]}_text", f"{_SIDES[side]}_text_offsets", np.frombuffer(b"".join(texts), np.uint8), sizes
+        )
+
+    def _add(self, name: str, offsets: str, data: NDArray[Any], sizes: Offsets) -> None:
+        self._columns[offsets].add(self._columns[name].length + np.cumsum(sizes))
+        self._columns[name].add(data)
+
+    def close(self) -> None:
+        """No more will be added: closes the work files."""
+        for column in self._columns.values():
+            column.close()
 
     def write(self, path: Path) -> None:
-        """The shard, at `path`; the work files are removed. OSError where the disk refuses."""
+        """The shard, at `path`, once closed; the work files are removed. OSError where the disk refuses."""
         # Wide types first: with the header padded to 8 bytes, every tensor then starts at a multiple of its item size.
         columns = sorted(self._columns.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
         header: dict[str, Any] = {}
@@ -87,15 +98,17 @@ class _Column:
         self._file.write(np.ascontiguousarray(data, self.dtype.newbyteorder("<")).data)
         self.length += len(data)
 
-    def move_into(self, file: BinaryIO) -> None:
+    def close(self) -> None:
         self._file.close()
+
+    def move_into(self, file: BinaryIO) -> None:
         with self._path.open("rb") as mine:
             shutil.copyfileobj(mine, file, 1 << 20)
         self._path.unlink()
 
 
 def _map_tensors(path: Path) -> dict[str, NDArray[Any]]:
-    """The tensors of a safetensors file as views of a read-only map; DataError unless its header is exactly in order."""
+    """The tensors of a safetensors file as views of a read-only map; DataError unless its header is in order."""
 
     def damaged(why: str) -> DataError:
         return DataError(f"{path} is damaged: {why}", "remove its folder; it is then prepared again")
@@ -198,11 +211,12 @@ def _line(text: tuple[NDArray[np.uint8], Offsets], i: int) -> str:
 
 
 class Prepared:
-    """A folder that `nmt prepare` made, opened: tokenizers, and a shard for each training corpus, for valid and for test.
+    """A folder that `nmt prepare` made, opened: tokenizers, and a shard for each training corpus, for valid and for
+    test.
 
-    `manifest` holds what it was made from (`settings`), what was read and dropped (`counts`), and under `files` the size and
-    sha256 of each file. `weights` are the training corpora's, in order: they are the recipe's business and not in the folder.
-    DataError where any file is missing or damaged: every byte is read and compared once, here.
+    `manifest` holds what it was made from (`settings`), what was read and dropped (`counts`), and under `files` the
+    size and sha256 of each file. `weights` are the training corpora's, in order: they are the recipe's business and not
+    in the folder. DataError where any file is missing or damaged: every byte is read and compared once, here.
     """
 
     def __init__(self, folder: Path, weights: Sequence[float] = ()) -> None:

@@ -1,10 +1,10 @@
 """Text as lines: the one rule by which bytes become lines, for corpora, references and standard input alike.
 
-The rule: a line ends at the byte `\\n` and nowhere else; one `\\r` before it is dropped; the rest is strict UTF-8. The characters
-that other programs take for line ends or field separators (TAB, `\\v`, `\\f`, an inner `\\r`, U+001C to U+001E, U+0085, U+2028,
-U+2029) become a space and are counted. A byte order mark is dropped at byte 0; anywhere else it became part of the text by
-joining files, and becomes a space too. A line is bad when it is not UTF-8, holds a NUL, or has more than 1 MiB.
-gzip is recognised by its first bytes, whatever the name says.
+The rule: a line ends at the byte `\\n` and nowhere else; one `\\r` before it is dropped; the rest is strict UTF-8. The
+characters that other programs take for line ends or field separators (TAB, `\\v`, `\\f`, an inner `\\r`, U+001C to
+U+001E, U+0085, U+2028, U+2029) become a space and are counted. A byte order mark is dropped at byte 0; anywhere else it
+became part of the text by joining files, and becomes a space too. A line is bad when it is not UTF-8, holds a NUL, or
+has more than 1 MiB. gzip is recognised by its first bytes, whatever the name says.
 """
 
 import re
@@ -20,17 +20,20 @@ from nmt.errors import DataError, EnvironmentFault
 
 BadText = Literal["error", "skip", "replace"]
 
+SHOWN = 5
+"""Bad lines of a file that a message shows; of the others it gives the number."""
 MAX_LINE = 1 << 20
 """Bytes of the longest line that is read; sentences are far shorter, so a longer one is not text."""
 MAX_RATIO = 200
-"""Bytes that a compressed byte may unpack to, over a whole file; prose has 3 to 10, one sentence repeated for ever 300 to 1,000."""
+"""Bytes that a compressed byte may unpack to, over a whole file; prose has 3 to 10, one sentence repeated for ever 300
+to 1,000.
+"""
 MAX_RATIO_FROM = 64 << 20
 """Unpacked bytes from which the ratio is looked at: less does no harm."""
 MAX_UNPACKED = 1 << 38
 """Unpacked bytes of one file, at most (256 GiB)."""
 
 _CHUNK = 1 << 16
-_SHOWN = 5
 _BOM = b"\xef\xbb\xbf"
 _REPLACEMENT = "\ufffd"
 _SEPARATORS = re.compile("[\t\v\f\r\x1c-\x1e\x85\u2028\u2029\ufeff]")
@@ -55,7 +58,7 @@ class BadLine:
 
 @dataclass
 class LineReport:
-    """What was met in one file or stream so far; `name` is what messages call it. It counts on as the lines are drawn."""
+    """What was met in one file or stream so far; `name` is what messages call it. It grows as lines are drawn."""
 
     name: str
     lines: int = 0
@@ -67,7 +70,7 @@ class LineReport:
     def add_bad(self, bad: BadLine) -> None:
         """Count a bad line; the first five are kept to be shown."""
         self.bad += 1
-        if self.bad <= _SHOWN:
+        if self.bad <= SHOWN:
             self.first_bad.append(bad)
 
     def describe_bad(self) -> list[str]:
@@ -95,11 +98,12 @@ def bad_text_error(reports: list[LineReport], hint: str = BAD_TEXT_HINT) -> Data
 
 
 def scan_lines(stream: BinaryIO, report: LineReport) -> Iterator[tuple[str, BadLine | None]]:
-    """Every line of a stream with its fault, if any, in bounded memory; as many as there are `\\n`, and one for an unended last line.
+    """Every line of a stream with its fault, if any, in bounded memory; as many as there are `\\n`, and one for an
+    unended last line.
 
-    A bad line is still one line: what is not UTF-8, and each NUL, stands as U+FFFD in it; one over 1 MiB is a single U+FFFD.
-    Bytes are taken as they come, so on a pipe a line is given before the next one arrives. DataError for damaged or unsuitable
-    compression, EnvironmentFault where the system cannot read.
+    A bad line is still one line: what is not UTF-8, and each NUL, stands as U+FFFD in it; one over 1 MiB is a single
+    U+FFFD. Bytes are taken as they come, so on a pipe a line is given before the next one arrives. DataError for
+    damaged or unsuitable compression, EnvironmentFault where the system cannot read.
     """
     pending = bytearray()  # the beginning of a line that has not ended yet; empty while that is over-long
     length = 0  # its bytes
@@ -132,10 +136,12 @@ def read_lines(
     report: LineReport | None = None,
     on_bad: Callable[[BadLine], None] | None = None,
 ) -> Iterator[str]:
-    """The lines of a stream. Bad lines: `replace` gives them with U+FFFD, `skip` leaves them out, `error` raises at the end.
+    """The lines of a stream. Bad lines: `replace` gives them with U+FFFD, `skip` leaves them out, `error` raises at the
+    end.
 
-    `on_bad` is called with each of them, before the line is given. `report` collects the counts. With `error` the whole stream is
-    read first-to-last and DataError then lists the first five faults; so whatever was drawn before must not be used.
+    `on_bad` is called with each of them, before the line is given. `report` collects the counts. With `error` the whole
+    stream is read first-to-last and DataError then lists the first five faults; so whatever was drawn before must not
+    be used.
     """
     report = report or LineReport(name)
     for text, bad in scan_lines(stream, report):
@@ -152,7 +158,9 @@ def read_lines(
 
 @contextmanager
 def open_text(path: Path) -> Iterator[BinaryIO]:
-    """The file's bytes, as they are (`scan_lines` unpacks); DataError when it is missing or a folder, EnvironmentFault when locked away."""
+    """The file's bytes, as they are (`scan_lines` unpacks); DataError when it is missing or a folder, EnvironmentFault
+    when locked away.
+    """
     try:
         if stat.S_ISDIR(path.stat().st_mode):
             raise DataError(f"{path} is a folder, not a file of text")
@@ -166,7 +174,9 @@ def open_text(path: Path) -> Iterator[BinaryIO]:
 
 
 def read_text(path: Path, bad_text: BadText = "error") -> Text:
-    """A whole file of lines, for validation, test and reference text. Holds all of it; errors as for `open_text` and `read_lines`."""
+    """A whole file of lines, for validation, test and reference text. Holds all of it; errors as for `open_text` and
+    `read_lines`.
+    """
     report = LineReport(str(path))
     with open_text(path) as stream:
         return Text(list(read_lines(stream, report.name, bad_text, report=report)), report)
@@ -237,7 +247,9 @@ def _chunks(stream: BinaryIO, report: LineReport) -> Iterator[bytes]:
 
 
 def _unpacked(pending: bytes, read: Callable[[], bytes], report: LineReport) -> Iterator[bytes]:
-    """gzip members, one after the other, in pieces of at most 64 KiB; zeros after the last one are padding, as in gzip(1)."""
+    """gzip members, one after the other, in pieces of at most 64 KiB; zeros after the last one are padding, as in
+    gzip(1).
+    """
     n_in = n_out = 0
     gzip = zlib.MAX_WBITS | 16
     decoder = zlib.decompressobj(gzip)

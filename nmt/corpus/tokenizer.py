@@ -1,7 +1,8 @@
 """Text to ids and back: sentencepiece models (bpe, unigram, char) and vocabularies of whole words, as one interface.
 
-In every kind ids 0 to 3 are PAD, UNK, BOS and EOS of `nmt.batch`. `encode` adds no BOS and EOS; `decode` leaves out PAD, BOS and
-EOS. Learning is deterministic: the same sentences in the same order give the same bytes, whatever the machine's core count.
+In every kind ids 0 to 3 are PAD, UNK, BOS and EOS of `nmt.batch`. `encode` adds no BOS and EOS; `decode` leaves out
+PAD, BOS and EOS. Learning is deterministic: the same sentences in the same order give the same bytes, whatever the
+machine's core count.
 """
 
 import hashlib
@@ -11,13 +12,13 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import sentencepiece
 
 from nmt.batch import BOS, EOS, PAD, SPECIALS, UNK
 from nmt.corpus.moses import MosesWords
-from nmt.errors import ModelError, UsageError
+from nmt.errors import DataError, ModelError, NmtError, UsageError
 from nmt.recipe import TokenizerConfig
 
 MAX_BYTES = 256 << 20
@@ -32,9 +33,9 @@ _THREADS = 1
 
 
 class Tokenizer(ABC):
-    """Turns lines into ids and ids into lines."""
+    """Turns lines into ids and ids into lines; `kind` is bpe, unigram, char or word."""
 
-    kind: ClassVar[str | None] = None
+    kind: str
 
     @property
     @abstractmethod
@@ -68,6 +69,8 @@ class SentencePieces(Tokenizer):
     def __init__(self, kind: str, model: bytes) -> None:
         self.kind = kind
         self._model = model
+        if not model:  # sentencepiece would take it, and then complain on stderr at every call
+            raise ModelError("the tokenizer is no sentencepiece model: it is empty")
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except RuntimeError as fault:  # sentencepiece's only error
@@ -130,7 +133,7 @@ class Words(Tokenizer):
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
         """The id of each word of each line, without BOS and EOS; words that are not in the shortlist are UNK."""
         get = self._ids.get
-        # The names of the special ids may occur in text too: there they are words like others, and not in the shortlist.
+        # The names of the special ids may occur in text too: there they are words that the shortlist lacks.
         n = len(SPECIALS)
         rows = [[get(word, UNK) for word in split_words(line, self.moses)] for line in lines]
         return [[i if i >= n else UNK for i in row] for row in rows]
@@ -158,7 +161,9 @@ class Words(Tokenizer):
 
 
 def split_words(line: str, moses: MosesWords | None) -> list[str]:
-    """The words of a line: by Moses rules, or what stands between spaces (U+0020 only, so a no-break space stays in its word)."""
+    """The words of a line: by Moses rules, or what stands between spaces (U+0020 only, so a no-break space stays in its
+    word).
+    """
     return moses.split(line) if moses else [word for word in line.split(" ") if word]
 
 
@@ -207,9 +212,10 @@ def _shortlist(payload: bytes) -> list[str]:
 def learn_sentencepiece(lines: Iterable[str], config: TokenizerConfig, what: str) -> SentencePieces:
     """A sentencepiece model of tokenizer.kind with tokenizer.vocab pieces learned from these lines.
 
-    Lines of more than 4,192 bytes are left out, as sentencepiece does by itself. The model holds no path: it is learned from an
-    iterator and written to memory. `what` names the text in messages. UsageError where the text has too few or too many
-    different pieces for tokenizer.vocab, with the bound. A `char` vocabulary is as small as the characters allow.
+    Lines of more than 4,192 bytes are left out, as sentencepiece does by itself. The model holds no path: it is learned
+    from an iterator and written to memory. `what` names the text in messages. UsageError where the text has too few or
+    too many different pieces for tokenizer.vocab, with the bound. A `char` vocabulary is as small as the characters
+    allow.
     """
     model = io.BytesIO()
     try:
@@ -237,7 +243,7 @@ def learn_sentencepiece(lines: Iterable[str], config: TokenizerConfig, what: str
     return SentencePieces(config.kind, model.getvalue())
 
 
-def _explained(fault: str, config: TokenizerConfig, what: str) -> UsageError:
+def _explained(fault: str, config: TokenizerConfig, what: str) -> NmtError:
     if found := re.search(r"Vocabulary size too high \(\d+\)\. Please set it to a value <= (\d+)", fault):
         return UsageError(
             f"tokenizer.vocab: {config.vocab:,} is too many for {what}: it gives {int(found[1]):,} pieces at most",
@@ -246,15 +252,18 @@ def _explained(fault: str, config: TokenizerConfig, what: str) -> UsageError:
     if found := re.search(r"Vocabulary size is smaller than required_chars\. \d+ vs (\d+)", fault):
         return UsageError(
             f"tokenizer.vocab: {config.vocab:,} is too few for {what}: its characters alone need {int(found[1]):,}",
-            f"set tokenizer.vocab to {found[1]} or more, or tokenizer.character_coverage below {config.character_coverage:g}",
+            f"set tokenizer.vocab to {found[1]} or more, or lower tokenizer.character_coverage",
         )
-    return UsageError(
-        f"tokenizer: sentencepiece learned nothing from {what}: {fault}", "look at the text, and at tokenizer"
+    return DataError(
+        f"{what} has no line that sentencepiece could learn from: {fault}",
+        "lines without characters, and of more than 4,192 bytes, do not count",
     )
 
 
 def learn_words(counts: Counter[str], vocab: int) -> list[str]:
-    """The shortlist: the most frequent words, equally frequent ones by code point, `vocab` with the special ids at most."""
+    """The shortlist: the most frequent words, equally frequent ones by code point, `vocab` with the special ids at
+    most.
+    """
     kept = ((word, n) for word, n in counts.items() if word not in SPECIALS)
     ranked = sorted(kept, key=lambda item: (-item[1], item[0]))
     return [word for word, _ in ranked[: max(0, vocab - len(SPECIALS))]]
@@ -265,8 +274,14 @@ def learn(
 ) -> tuple[Tokenizer, Tokenizer]:
     """The tokenizers of both sides, learned from the sentence pairs that `pairs()` goes through, always in one order.
 
-    UsageError where tokenizer.vocab does not fit the text. Of a joint sentencepiece model both sides get the same object.
+    UsageError where tokenizer.vocab does not fit the text. Of a joint sentencepiece model both sides get the same
+    object.
     """
+    if config.vocab <= len(SPECIALS):
+        raise UsageError(
+            f"tokenizer.vocab: {config.vocab} leaves no room for pieces: {len(SPECIALS)} ids are special",
+            "common sizes are 8000 for tens of thousands of sentence pairs, 32000 for millions",
+        )
     if config.kind == "word":
         return _learn_both_words(pairs(), config, languages)
     if config.joint:
