@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 import french
-from constructions import CONSTRUCTIONS, Construction, Pair, long_story
+from constructions import CONSTRUCTIONS, WEIGHTS, Construction, Pair, long_story
 from phrases import Draw, join
 
 FOLDER = Path(__file__).resolve().parent / "en-fr"
@@ -69,10 +69,11 @@ def build(seed: int = SEED) -> tuple[dict[str, list[tuple[str, str]]], dict[str,
     short: list[tuple[str, str]] = []
     wanted = SIZES["train"] + SIZES["valid"] + SIZES["test"]
     misses: Counter[str] = Counter()
+    turns = [turn for turn in CONSTRUCTIONS.items() for _ in range(WEIGHTS.get(turn[0], 1))]
     while len(short) < wanted:
-        for name, function in CONSTRUCTIONS.items():
+        for name, function in turns:
             # A small construction runs dry: after many repeats its turns go to the others.
-            if misses[name] > 400:
+            if misses[name] > 600:
                 continue
             pair = corpus.add(name, function, *SHORT)
             if pair is None:
