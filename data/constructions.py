@@ -49,6 +49,7 @@ from phrases import (
     number_en,
     number_fr,
     object_en,
+    object_of,
     object_phrase,
     other_pronoun,
     past_time,
@@ -136,7 +137,7 @@ def present_habit(draw: Draw) -> Pair:
     """She reads the newspaper every morning."""
     who = subject(draw)
     action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.en.base in HABITUAL))
-    rest = complement(action, object_phrase(draw, draw.pick(lexicon.objects_of(action)), who))
+    rest = object_of(draw, action, who)
     return Pair(*with_time(clause(who, action, "present", rest), habit_time(draw), draw))
 
 
@@ -191,7 +192,7 @@ def present_third(draw: Draw) -> Pair:
     who = draw.pick(
         (HE, SHE, named(draw), noun_phrase(draw.pick(lexicon.nouns("job", "person")), "the"), relative(draw))
     )
-    action, rest = act(draw, who)
+    action, rest = deed(draw, who)
     return Pair(*clause(who, action, "present", rest, adverb=draw.pick(FREQUENCY)))
 
 
@@ -313,7 +314,7 @@ def imperfect_used_to(draw: Draw) -> Pair:
     """He used to drink coffee every evening."""
     who = subject(draw)
     action, rest = deed(draw, who, ongoing=True)
-    time = draw.pick((habit_time(draw), ("", ""), ("in the past", "autrefois")))
+    time = habit_time(draw) if draw.chance(0.5) else ("", "")
     en, fr = clause(who, action, "used_to", rest)
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}")
 
@@ -570,13 +571,24 @@ def nobody_subject(draw: Draw) -> Pair:
 def nothing_subject(draw: Draw) -> Pair:
     """Nothing is more useful than a good dictionary."""
     entry = draw.pick(lexicon.nouns("tool", "text", "device", "food", "drink", "show", "landscape", "jewel", "dish"))
-    adjective = adjective_of(draw, entry, accept=lambda a: not a.comparative and a.en not in PLAIN_ADJECTIVES)
+    adjective = adjective_of(draw, entry, accept=lambda a: a.en in SUPREME)
     if adjective is None:
         return nobody_subject(draw)
     phrase = generic(entry, False) if entry.mass else noun_phrase(entry, "a")
     return Pair(f"nothing is more {adjective.en} than {phrase.en}", f"rien ne est plus {adjective.fr} que {phrase.fr}")
 
 
+SUPREME = (
+    "useful",
+    "dangerous",
+    "expensive",
+    "interesting",
+    "delicious",
+    "comfortable",
+    "important",
+    "elegant",
+    "difficult",
+)
 COLOURS = ("red", "blue", "green", "white", "black", "yellow", "grey", "brown", "pink", "purple")
 NATIONS = (
     "French",
@@ -1147,9 +1159,9 @@ def question_future(draw: Draw) -> Pair:
 @construction
 def question_can(draw: Draw) -> Pair:
     """Can you open the window, please?"""
-    action, rest = deed(draw, YOU, willed=True)
-    please = (", please", ", s'il vous plaît") if draw.chance(0.4) else ("", "")
     who = YOU if draw.chance(0.6) else draw.pick((HE, SHE, WE, THEY))
+    action, rest = deed(draw, who, willed=True)
+    please = (", please", ", s'il vous plaît") if who is YOU and draw.chance(0.6) else ("", "")
     lead = ("could", french.simple_form("pouvoir", "conditional", who.person)) if draw.chance(0.3) else ("can", "")
     verb = lead[1] or french.simple_form("pouvoir", "present", who.person)
     return Pair(
@@ -1273,7 +1285,7 @@ def question_where(draw: Draw) -> Pair:
 def placed(draw: Draw, who: Phrase, ahead: bool) -> tuple[Action, Both]:
     """Gives something whose place one may ask for."""
     action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.en.base in PLACED and (a.willed or not ahead)))
-    return action, complement(action, object_phrase(draw, draw.pick(lexicon.objects_of(action)), who, plain=True))
+    return action, object_of(draw, action, who, plain=True)
 
 
 PLACED = (
@@ -1434,7 +1446,7 @@ def question_indirect(draw: Draw) -> Pair:
     action, rest = deed(draw, who, willed=planned(tense))
     en, fr = clause(who, action, tense, rest)
     word = draw.pick((("why", "pourquoi"), ("when", "quand"), ("where", "où"), ("if", "si"), ("how", "comment")))
-    if word[0] in ("where", "how") and action in lexicon.INTRANSITIVE:
+    if word[0] in ("where", "how") and action not in ACTIONS or word[0] == "how" and not action.progressive:
         word = ("why", "pourquoi")
     return Pair(f"do you know {word[0]} {en}", f"savez-vous {word[1]} {fr}", "?")
 
@@ -1454,7 +1466,7 @@ def relative_subject(draw: Draw) -> Pair:
     tense = "present" if action in (lexicon.LIVE, lexicon.INTRANSITIVE[1]) else "past"
     one = clause(replace(who, en="who", fr="qui"), action, tense, rest)
     if entry.en not in ("man", "tourist", "guest", "customer", "traveller") or draw.chance(0.4):
-        adjective = adjective_of(draw, entry, False)
+        adjective = adjective_of(draw, entry, False, lambda a: a.en not in PLAIN_ADJECTIVES)
         if adjective is not None:
             return Pair(f"{who.en} {one[0]} is {adjective.en}", f"{who.fr} {one[1]} est {be_adjective(who, adjective)}")
     assert job.noun is not None
@@ -1699,7 +1711,7 @@ GOOD_QUALITIES = (
 @construction
 def predicate_person(draw: Draw) -> Pair:
     """My sister is happy today."""
-    who = subject(draw)
+    who = draw.pick(PRONOUNS) if draw.chance(0.4) else named(draw) if draw.chance(0.3) else person(draw, 0)
     entry = who.noun or lexicon.noun("woman" if who.gender == "f" else "man")
     adjective = adjective_of(draw, entry, False, lambda a: a.en not in ("big", "new", "important"))
     if adjective is None:
@@ -1825,6 +1837,8 @@ def comparison(draw: Draw) -> tuple[Phrase, Phrase, lexicon.Adjective]:
                 "text",
                 "animal",
                 "relative",
+                "relative",
+                "relative",
                 "fruit",
             )
         )
@@ -1837,6 +1851,11 @@ def comparison(draw: Draw) -> tuple[Phrase, Phrase, lexicon.Adjective]:
         shared += [a for a in lexicon.adjectives_for(one) if a.en == "beautiful" and a in lexicon.adjectives_for(two)]
         if not shared:
             continue
+        if kind == "relative" and draw.chance(0.6):
+            first = named(draw)
+            names = tuple(name for name in lexicon.NAMES if name.text != first.en)
+            other = draw.pick(names)
+            return first, Phrase(other.text, other.text, other.gender), draw.pick(shared)
         if kind == "relative":
             owner = draw.pick((I, WE, YOU, HE, SHE))
             return noun_phrase(one, "own", owner=owner), noun_phrase(two, "own", owner=owner), draw.pick(shared)
@@ -1991,7 +2010,7 @@ def superlative(draw: Draw) -> Pair:
 def superlative_person(draw: Draw) -> Pair:
     """He is the youngest doctor in the hospital."""
     job = draw.pick(lexicon.NOUNS["job"])
-    place = draw.pick(tuple(n for n in lexicon.nouns("area")))
+    place = draw.pick(tuple(n for n in lexicon.NOUNS["area"] if n.en not in ("street", "country")))
     adjective = adjective_of(draw, job, accept=lambda a: a.en not in (*PLAIN_ADJECTIVES, "good", "bad", "new", "old"))
     if adjective is None:
         return superlative_person(draw)
@@ -2238,9 +2257,7 @@ def all_of(draw: Draw) -> Pair:
     tense = draw.pick(("perfect", "past", "future"))
     shared = tuple(a for a in lexicon.TRANSITIVE if a.en.base in SHARED)
     action = draw.pick(shared)
-    rest = complement(
-        action, object_phrase(draw, draw.pick(lexicon.objects_of(action)), THEY, plain=True, definite=True)
-    )
+    rest = object_of(draw, action, THEY, plain=True, definite=True)
     return Pair(*clause(who, action, tense, rest))
 
 
@@ -2591,25 +2608,26 @@ def need(draw: Draw) -> Pair:
 @construction
 def body_pain(draw: Draw) -> Pair:
     """My shoulder hurts."""
-    who = draw.pick(PRONOUNS)
     entry = draw.pick(lexicon.NOUNS["body"])
-    plural = entry.en in ("foot", "leg", "knee", "tooth", "ear", "arm", "hand", "finger", "shoulder") and draw.chance(
-        0.4
-    )
-    part = noun_phrase(entry, "the", plural)
-    own = noun_phrase(entry, "own", plural, None, who)
-    tense = draw.pick(("present", "past_hurt", "present"))
-    en = ("hurt" if plural else "hurts") if tense == "present" else "hurt yesterday"
-    have = french_verb(who, lexicon.HAVE, "present" if tense == "present" else "past")
-    lead = (
-        draw.pick((("", ""), ("today", "aujourd'hui"), ("this morning", "ce matin"), ("a lot", "très")))
-        if tense == "present"
-        else ("", "")
-    )
-    if lead[0] == "a lot":
-        return Pair(f"{own.en} {en} a lot", f"{who.fr} {have} très mal {french.contract('à', part.fr)}")
-    late = "hier" if tense != "present" else lead[1]
-    return Pair(f"{own.en} {en} {lead[0]}", f"{who.fr} {have} mal {french.contract('à', part.fr)} {late}")
+    many = entry.en in PAINFUL_PAIRS and draw.chance(0.5)
+    part = noun_phrase(entry, "the", many)
+    if draw.chance(0.5):
+        who = draw.pick(PRONOUNS)
+        own = noun_phrase(entry, "own", many, None, who).en
+    else:
+        who = named(draw) if draw.chance(0.5) else relative(draw)
+        own = f"{who.en}'s {entry.english(many)}"
+    past = draw.chance(0.3)
+    verb = "hurt" if past or many else "hurts"
+    have = french_verb(who, lexicon.HAVE, "past" if past else "present")
+    if not past and draw.chance(0.25):
+        return Pair(f"{own} {verb} a lot", f"{who.fr} {have} très mal {part.after('à')}")
+    present = (("", ""), ("today", "aujourd'hui"), ("this morning", "ce matin"))
+    time = draw.pick((("yesterday", "hier"), ("last night", "hier soir")) if past else present)
+    return Pair(f"{own} {verb} {time[0]}", f"{who.fr} {have} mal {part.after('à')} {time[1]}")
+
+
+PAINFUL_PAIRS = ("foot", "leg", "knee", "tooth", "ear", "arm", "hand", "finger", "shoulder")
 
 
 @construction
@@ -2894,6 +2912,9 @@ def preference(draw: Draw) -> Pair:
     who = subject(draw)
     kind = draw.pick(("drink", "fruit", "food", "sport", "science", "wild", "animal", "vegetable", "dish", "show"))
     one, two = draw.pair(lexicon.NOUNS[kind])
+    # "le café au lait" is a drink of its own.
+    if two.en == "milk":
+        one, two = two, one
     first, second = generic(one), generic(two)
     tense = draw.pick(("present", "present", "past"))
     en, fr = clause(who, lexicon.PREFER, tense)
@@ -3189,7 +3210,7 @@ PURPOSES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("shop", "buy", ("clothes", "footwear", "jewel", "furniture", "tool", "device", "thing")),
     ("restaurant", "eat", ("pastry", "fish")),
     ("bakery", "buy", ("baked",)),
-    ("library", "read", ("text",)),
+    ("library", "read", ("library",)),
     ("library", "study", ("science", "language")),
     ("cinema", "watch", ("film",)),
     ("stadium", "watch", ("match",)),
@@ -3228,9 +3249,31 @@ def without_doing(draw: Draw) -> Pair:
     """He left without closing the gate."""
     who = subject(draw)
     action = draw.pick((lexicon.LEAVE, lexicon.GO_OUT, lexicon.GO_HOME))
-    second, rest = act(draw, who, definite=True)
+    second = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.en.base in LEFT_UNDONE))
+    rest = object_of(draw, second, who, definite=True)
     en, fr = clause(who, action, draw.pick(("past", "past", "future")))
     return Pair(f"{en} without {ing(second, rest[0])}", f"{fr} sans {infinitive(second, who, rest[1])}")
+
+
+LEFT_UNDONE = (
+    *(
+        "close",
+        "finish",
+        "take",
+        "sign",
+        "read",
+        "check",
+        "wash",
+        "eat",
+        "drink",
+        "cancel",
+        "explain",
+        "repair",
+        "clean",
+        "open",
+    ),
+    *("visit", "hide", "accept", "understand", "solve", "begin", "taste", "copy", "feed"),
+)
 
 
 @construction
@@ -3389,7 +3432,7 @@ def condition_unreal(draw: Draw) -> Pair:
     elif action in lexicon.INTRANSITIVE:
         rest = setting(draw, action)
     else:
-        rest = complement(action, object_phrase(draw, draw.pick(lexicon.objects_of(action)), again))
+        rest = object_of(draw, action, again)
     two = clause(again, action, "conditional", rest)
     fr = french_verb(who, lexicon.BE, "past")
     return Pair(
@@ -3730,7 +3773,7 @@ def manner(draw: Draw) -> Pair:
 def manual(draw: Draw, who: Phrase) -> tuple[Action, Both]:
     """Gives something done with the hands or the head that takes a while."""
     action = draw.pick(tuple(a for a in ONGOING if a.en.base in CAREFUL))
-    return action, complement(action, object_phrase(draw, draw.pick(lexicon.objects_of(action)), who, plain=True))
+    return action, object_of(draw, action, who, plain=True)
 
 
 CAREFUL = (
@@ -4004,33 +4047,67 @@ def story(draw: Draw, clauses: int) -> Pair:
     time = past_time(draw) if tense == "past" else future_time(draw)
     one = clause(who, *plain_deed(draw, who, tense))
     en, fr = f"{time[0]}, {one[0]}", f"{time[1]}, {one[1]}"
+    told: set[str] = set()
     for step in range(1, clauses):
-        last = step == clauses - 1
-        link_en, link_fr = ("and then", "et puis") if last else draw.pick(STORY_LINKS)
         two = story_step(draw, again, tense)
-        if last:
-            en, fr = f"{en}, {link_en} {two[0]}", f"{fr}, {link_fr} {two[1]}"
+        # The same verb twice in one narrative sounds like a list.
+        while (key := story_key(two[0])) in told:
+            two = story_step(draw, again, tense)
+        told.add(key)
+        if step == clauses - 1:
+            link = ("and then ", "et puis ")
+        elif step > 1 and draw.chance(0.25):
+            link, two = ("but ", "mais "), setback(draw, again, tense)
         else:
-            en, fr = f"{en}, {link_en}{two[0]}", f"{fr}, {link_fr}{two[1]}"
+            link = draw.pick(STORY_LINKS)
+        en, fr = f"{en}, {link[0]}{two[0]}", f"{fr}, {link[1]}{two[1]}"
     return Pair(en, fr)
+
+
+def story_key(text: str) -> str:
+    """Gives what one narrative should not say twice: its verb, or that there is a reason."""
+    return "because" if " because " in text else " ".join(text.split()[1:3])
 
 
 STORY_LINKS: tuple[Both, ...] = (("", ""), ("then ", "puis "), ("after that, ", "après cela, "), ("", ""))
 
 
+def setback(draw: Draw, who: Phrase, tense: str) -> Both:
+    """Gives what somebody does not manage to do."""
+    names = ("find", "buy", "understand", "finish", "open", "repair", "solve", "see", "watch", "visit", "check")
+    if tense == "future":
+        names = ("buy", "finish", "watch", "visit", "repair", "sell", "cancel")
+    action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.en.base in names))
+    phrase = object_phrase(draw, draw.pick(lexicon.objects_of(action)), who, plain=True, definite=True)
+    return clause(who, action, tense, complement(action, phrase), negation="not")
+
+
+def because_tired(draw: Draw, who: Phrase, tense: str) -> Both:
+    """Gives a pause and its reason: "he rested because he was tired"."""
+    en, fr = clause(who, *draw.pick(((REST, tense), (lexicon.GO_HOME, tense), (lexicon.STAY, tense, HOME))))
+    state_name = draw.pick(("tired", "sick", "sad", "worried"))
+    adjective = next(a for a in lexicon.ADJECTIVES if a.en == state_name)
+    state = "will be" if tense == "future" else english.to_be(who.person, True)
+    return (
+        f"{en} because {who.en} {state} {adjective.en}",
+        f"{fr} parce que {who.fr} {french_verb(who, lexicon.BE, tense)} {be_adjective(who, adjective)}",
+    )
+
+
+HOME: Both = ("at home", "à la maison")
+
+
 def story_step(draw: Draw, who: Phrase, tense: str) -> Both:
     """Gives one more clause of a narrative, with a reason, a purpose or a parallel scene now and then."""
     dice = draw.random.random()
-    if dice < 0.15:
+    if dice < 0.12:
         return clause(who, lexicon.GO, tense, destination(draw))
-    if dice < 0.3:
+    if dice < 0.25:
         shop, name, kinds = draw.pick(PURPOSES)
-        place = lexicon.noun(shop)
+        place = noun_phrase(lexicon.noun(shop), "the")
         action = next(a for a in lexicon.TRANSITIVE if a.en.base == name)
         phrase = indefinite(draw, draw.pick(lexicon.entries(kinds)))
-        en, fr = clause(
-            who, lexicon.GO, tense, (f"to the {place.en}", french.contract("à", noun_phrase(place, "the").fr))
-        )
+        en, fr = clause(who, lexicon.GO, tense, (f"to {place.en}", place.after("à")))
         return f"{en} to {base(action, phrase.en)}", f"{fr} pour {infinitive(action, who, phrase.fr)}"
     if dice < 0.4 and tense == "past":
         other = someone(draw, who)
@@ -4038,14 +4115,11 @@ def story_step(draw: Draw, who: Phrase, tense: str) -> Both:
         one = clause(who, *plain_deed(draw, who, tense))
         two = clause(other, action, "past_progressive", rest)
         return f"{one[0]} while {two[0]}", f"{one[1]} pendant que {two[1]}"
-    if dice < 0.5:
-        return clause(
-            who,
-            draw.pick(
-                tuple(a for a in lexicon.REFLEXIVES if a.en.particle in ("", "up", "down", "dressed", "for a walk"))
-            ),
-            tense,
-        )
+    if dice < 0.47:
+        return because_tired(draw, who, tense)
+    if dice < 0.53:
+        pauses = ("for a walk", "fun")
+        return clause(who, draw.pick(tuple(a for a in lexicon.REFLEXIVES if a.en.particle in pauses)), tense)
     en, fr = clause(who, *plain_deed(draw, who, tense))
     if dice < 0.65:
         second, rest = deed(draw, who, willed=True)

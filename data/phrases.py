@@ -236,11 +236,11 @@ def object_phrase(
     negative: bool = False,
     plain: bool = False,
     definite: bool = False,
-    counted: bool = False,
+    many: bool | None = None,
 ) -> Phrase:
     """Gives the noun as the object of a verb whose subject is `owner`.
 
-    `negative` lets the article become "de"; `plain` leaves adjectives out; `counted` asks for a plural.
+    `negative` lets the article become "de"; `plain` leaves adjectives out; `many` settles the number.
     """
     if entry.kind in BARE:
         return generic(entry, many=False)
@@ -250,7 +250,8 @@ def object_phrase(
             entry, draw.pick(("the", "the" if definite else "no" if negative else "some")), False, adjective
         )
     single = entry.kind in SINGLE
-    many = not single and (counted or draw.chance(0.8 if entry.kind == "footwear" else 0.45))
+    if many is None:
+        many = not single and draw.chance(0.8 if entry.kind == "footwear" else 0.45)
     if many:
         choices = ["the", "some", "these", "two", "three", "several"]
         choices = [choice for choice in choices if not negative or choice in ("the", "these")]
@@ -668,6 +669,8 @@ HAVING_NONE = (
     ),
     *("translate", "draw", "cut", "use"),
 )
+# What these do to a thing would quarrel with many an adjective: nobody cleans clean shoes.
+CHANGING = ("clean", "wash", "fill", "break", "finish", "burn")
 UNWANTED = ("bad", "dirty", "broken", "empty", "wet", "useless", "boring", "worse")
 
 
@@ -684,7 +687,7 @@ def indefinite(draw: Draw, entry: Noun) -> Phrase:
 
 
 # The figures that stand for ages and prices; any number may be spelled out.
-FIGURES = (5, 10, 12, 15, 18, 20, 24, 25, 28, 30, 36, 40, 45, 50, 58, 60, 64, 70, 75, 80, 90, 99)
+FIGURES = (5, 8, 10, 12, 15, 18, 20, 25, 30, 40, 45, 50, 60, 70, 80, 90)
 
 
 def amount(draw: Draw, low: int, high: int) -> Both:
@@ -693,8 +696,20 @@ def amount(draw: Draw, low: int, high: int) -> Both:
     if figures and draw.chance(0.4):
         value = draw.pick(figures)
         return str(value), str(value)
-    value = draw.number(low, high)
+    value = draw.pick(tuple(range(low, high + 1)))
     return number_en(value), number_fr(value)
+
+
+def object_of(
+    draw: Draw, action: Action, who: Phrase, negative: bool = False, plain: bool = False, definite: bool = False
+) -> Both:
+    """Gives something the action may be done to."""
+    entry = draw.pick(lexicon.objects_of(action))
+    definite = definite or negative and action.en.base not in HAVING_NONE
+    plain = plain or action.en.base in CHANGING
+    many = {"count": True, "wear": entry.kind == "footwear"}.get(action.en.base)
+    phrase = object_phrase(draw, entry, who, negative, plain, definite or many is True, many)
+    return complement(action, phrase)
 
 
 def act(
@@ -712,10 +727,7 @@ def act(
     """
     fitting = tuple(a for a in lexicon.TRANSITIVE if (a.progressive or not ongoing) and (a.willed or not willed))
     action = draw.pick(fitting)
-    entry = draw.pick(lexicon.objects_of(action))
-    definite = definite or negative and action.en.base not in HAVING_NONE
-    phrase = object_phrase(draw, entry, who, negative, plain, definite, counted=action.en.base == "count")
-    return action, complement(action, phrase)
+    return action, object_of(draw, action, who, negative, plain, definite)
 
 
 def deed(
