@@ -270,6 +270,7 @@ def run(args: Sequence[str]) -> int:
     """
     sys.excepthook = _report_bug
     _open_closed_streams()
+    # Taken out here, so that it may stand anywhere; the option above is for the help.
     shows_traceback = "--traceback" in args
     try:
         code = _invoke([arg for arg in args if arg != "--traceback"])
