@@ -3,7 +3,6 @@
 import hashlib
 import os
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from nmt.recipe_file import dump_recipe
 from nmt.training.allocator import keep_memory
 from nmt.training.progress import fixed_keys
 from nmt.training.stopping import StopRequest
-from nmt.training.trainer import Reporter, Trainer, now
+from nmt.training.trainer import Publish, Reporter, Trainer, now
 from nmt.training.validation import translate
 from nmt.version import VERSION
 
@@ -153,9 +152,7 @@ def _finish(trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, rea
     return Trained(model, reason, result.bleu, test)
 
 
-def _publisher(
-    path: Path, recipe: Recipe, prepared: Prepared, lineage: dict[str, object]
-) -> Callable[[dict[str, Tensor], list[int], dict[str, Score]], None]:
+def _publisher(path: Path, recipe: Recipe, prepared: Prepared, lineage: dict[str, object]) -> Publish:
     def publish(weights: dict[str, Tensor], updates: list[int], scores: dict[str, Score]) -> None:
         told = {name: {"BLEU": s.score, "signature": s.signature} for name, s in scores.items()}
         src, tgt = prepared.tokenizers
