@@ -179,7 +179,7 @@ class Verb:
             return self.base + self.base[-1] + "ing"
         if self.base in ("lie", "die"):
             return self.base[:-2] + "ying"
-        if self.base.endswith("e") and not self.base.endswith(("ee", "be")):
+        if self.base.endswith("e") and not self.base.endswith("ee") and self.base != "be":
             return self.base[:-1] + "ing"
         return self.base + "ing"
 

@@ -273,7 +273,7 @@ _NOUNS: dict[str, list[tuple[str, str, str]]] = {
         ("pencil", "crayon", "m"),
         ("ruler", "règle", "f"),
         ("notebook", "cahier", "m"),
-        ("ball", "ballon", "m"),
+        ("balloon", "ballon", "m"),
         ("doll", "poupée", "f"),
         ("kite", "cerf-volant", "m"),
         ("toy", "jouet", "m"),
@@ -586,7 +586,7 @@ class Adjective:
 
 _OBJECTS = (*GOODS, "vehicle", "opening")
 _COLOURED = (
-    *("tool", "container", "dishes", "clothes", "footwear", "furniture", "opening", "device", "vehicle", "ride"),
+    *("tool", "container", "dishes", "clothes", "footwear", "furniture", "opening", "vehicle", "ride"),
     *("plant", "structure"),
 )
 _MINDS = ("job", "person", "relative")
@@ -628,7 +628,23 @@ ADJECTIVES: tuple[Adjective, ...] = (
     Adjective("brown", "brun", (*_COLOURED, "animal")),
     Adjective("pink", "rose", ("clothes", "footwear", "dishes", "furniture")),
     Adjective("purple", "violet", ("clothes", "footwear", "dishes", "furniture")),
-    Adjective("expensive", "cher", (*GOODS, "vehicle", *GROCERY, "building")),
+    Adjective(
+        "expensive",
+        "cher",
+        (
+            "clothes",
+            "footwear",
+            "jewel",
+            "furniture",
+            "device",
+            "ride",
+            "vehicle",
+            "instrument",
+            *EDIBLE,
+            "drink",
+            "priced",
+        ),
+    ),
     Adjective("heavy", "lourd", ("tool", "container", "furniture", "device", "instrument", "meal"), False, "heavier"),
     Adjective("light", "léger", ("tool", "container", "clothes", "footwear", "meal", "ride"), False, "lighter"),
     Adjective(
@@ -649,13 +665,11 @@ ADJECTIVES: tuple[Adjective, ...] = (
     Adjective("full", "plein", ("container",)),
     Adjective("broken", "cassé", ("dishes", "device", "tool", "furniture", "opening")),
     Adjective("modern", "moderne", ("device", "furniture", "venue", "building", "area", "room", "vehicle")),
-    Adjective("strange", "étrange", (*_MINDS, *_ENTERTAINING, "idea", "building", "area")),
+    Adjective("strange", "étrange", (*_MINDS, *_ENTERTAINING, "idea", "building", "area"), False, "stranger"),
     Adjective("useful", "utile", ("tool", "device", "text", "idea", "container")),
     Adjective("useless", "inutile", ("tool", "device", "text", "idea", "gathering")),
     Adjective("important", "important", ("idea", "gathering", "writing", "person", "area")),
-    Adjective(
-        "interesting", "intéressant", ("idea", "gathering", "writing", "text", "show", "person", "job", "venue_seen")
-    ),
+    Adjective("interesting", "intéressant", ("idea", "gathering", "writing", "text", "show", "person", "venue_seen")),
     Adjective("boring", "ennuyeux", ("gathering", "writing", "text", "show", "person")),
     Adjective("difficult", "difficile", ("idea", "text", "tune"), False),
     Adjective("easy", "facile", ("idea", "tune"), False, "easier"),
@@ -695,24 +709,24 @@ ADJECTIVES: tuple[Adjective, ...] = (
     Adjective("elegant", "élégant", (*_MINDS, "clothes", "furniture")),
     Adjective("tall", "grand", _MINDS, False, "taller", False),
     Adjective("tired", "fatigué", _CREATURES, False, "", False),
-    Adjective("angry", "fâché", _MINDS, False, "", False),
+    Adjective("angry", "fâché", _MINDS, False, "angrier", False),
     Adjective("sick", "malade", _CREATURES, False, "", False),
     Adjective("busy", "occupé", _MINDS, False, "", False),
     Adjective("ready", "prêt", _MINDS, False, "", False),
-    Adjective("proud", "fier", _MINDS, False, "", False),
+    Adjective("proud", "fier", _MINDS, False, "prouder", False),
     Adjective("worried", "inquiet", _MINDS, False, "", False),
     Adjective("surprised", "surpris", _MINDS, False, "", False),
     Adjective("alone", "seul", _MINDS, False, "", False),
-    Adjective("French", "français", ("job", "show", "vehicle", "food_made", "person")),
-    Adjective("English", "anglais", ("job", "show", "vehicle", "person")),
-    Adjective("American", "américain", ("job", "show", "vehicle", "person")),
-    Adjective("German", "allemand", ("job", "show", "vehicle", "person")),
-    Adjective("Italian", "italien", ("job", "show", "vehicle", "person")),
-    Adjective("Spanish", "espagnol", ("job", "show", "person")),
-    Adjective("Japanese", "japonais", ("job", "show", "vehicle", "person")),
-    Adjective("Chinese", "chinois", ("job", "show", "vehicle", "person")),
-    Adjective("Belgian", "belge", ("job", "show", "person")),
-    Adjective("Portuguese", "portugais", ("job", "show", "person")),
+    Adjective("French", "français", ("job", "screened", "vehicle", "food_made", "person")),
+    Adjective("English", "anglais", ("job", "screened", "vehicle", "person")),
+    Adjective("American", "américain", ("job", "screened", "vehicle", "person")),
+    Adjective("German", "allemand", ("job", "screened", "vehicle", "person")),
+    Adjective("Italian", "italien", ("job", "screened", "vehicle", "person")),
+    Adjective("Spanish", "espagnol", ("job", "screened", "person")),
+    Adjective("Japanese", "japonais", ("job", "screened", "vehicle", "person")),
+    Adjective("Chinese", "chinois", ("job", "screened", "vehicle", "person")),
+    Adjective("Belgian", "belge", ("job", "screened", "person")),
+    Adjective("Portuguese", "portugais", ("job", "screened", "person")),
 )
 
 # Finer than a kind: which nouns an adjective of a sub-kind accepts.
@@ -735,7 +749,7 @@ CLASHES: frozenset[tuple[str, str]] = frozenset(
         ("young", "king"),
         ("good", "king"),
         ("new", "plant"),
-        ("square", "ball"),
+        ("square", "balloon"),
         ("square", "lamp"),
         ("round", "suitcase"),
         ("round", "wardrobe"),
@@ -1138,11 +1152,11 @@ def _action(
 TRANSITIVE: tuple[Action, ...] = (
     _action("eat", "manger", EDIBLE),
     _action("drink", "boire", ("drink",)),
-    _action("buy", "acheter", (*GOODS, *GROCERY, "vehicle", "building", "plant")),
-    _action("sell", "vendre", (*GOODS, *GROCERY, "vehicle", "building", "animal")),
+    _action("buy", "acheter", (*GOODS, *GROCERY, "vehicle", "home", "plant")),
+    _action("sell", "vendre", (*GOODS, *GROCERY, "vehicle", "home", "animal")),
     _action("read", "lire", READABLE),
     _action("write", "écrire", ("writing",)),
-    _action("make", "faire", ("dish", "pastry")),
+    _action("make", "faire", ("pastry",)),
     _action("prepare", "préparer", ("meal", "gathering_prepared", "food_cooked")),
     _action("cut", "couper", ("fruit", "food_cut", "rope", "vegetable")),
     _action("wash", "laver", ("dishes", "clothes", "footwear_washed", "vehicle", "vegetable", "fruit_washed")),
@@ -1175,16 +1189,16 @@ TRANSITIVE: tuple[Action, ...] = (
     _action("teach", "enseigner", ("science", "language")),
     _action("study", "étudier", ("science", "language", "idea_studied")),
     _action("forget", "oublier", ("thing_lost", "idea_forgotten", "clothes_lost", "gathering_forgotten")),
-    _action("finish", "terminer", ("idea_finished", "text_finished", "writing_finished", "meal")),
+    _action("finish", "finir", ("idea_finished", "text_finished", "writing_finished", "meal")),
     _action("begin", "commencer", ("idea_finished", "text_finished", "writing_finished")),
-    _action("watch", "regarder", ("show", "television")),
+    _action("watch", "regarder", ("show",)),
     _action("cross", "traverser", ("landscape_crossed", "bridge")),
     _action("visit", "visiter", ("venue_visited", "building_visited", "area_visited")),
-    _action("plant", "planter", ("plant", "vegetable_planted")),
+    _action("plant", "planter", ("planted", "vegetable_planted")),
     _action("water", "arroser", ("plant", "garden")),
     _action("pick", "cueillir", ("flower", "fruit_picked")),
     _action("feed", "nourrir", ("animal",)),
-    _action("catch", "attraper", ("animal_caught", "wild_caught", "ball")),
+    _action("catch", "attraper", ("animal_caught", "wild_caught", "balloon")),
     _action("count", "compter", ("animal_counted", "thing_counted")),
     _action("push", "pousser", ("vehicle_pushed", "furniture_pushed", "ride_pushed")),
     _action("move", "déplacer", ("furniture", "container", "vehicle_pushed")),
@@ -1196,7 +1210,7 @@ TRANSITIVE: tuple[Action, ...] = (
     _action("refuse", "refuser", ("gift", "idea_accepted")),
     _action("solve", "résoudre", ("problem", "exercise")),
     _action("explain", "expliquer", ("idea_explained",)),
-    _action("understand", "comprendre", ("idea_explained", "language", "text_understood")),
+    _action("understand", "comprendre", ("idea_explained", "text_understood")),
     _action("organise", "organiser", ("gathering_organised",)),
     _action("cancel", "annuler", ("gathering_organised", "concert")),
     _action("describe", "décrire", ("building", "area", "landscape", "painting")),
@@ -1212,7 +1226,18 @@ TRANSITIVE: tuple[Action, ...] = (
 
 SUBKINDS.update(
     {
-        "pastry": ("cake", "tart", "sandwich", "soup", "salad", "jam"),
+        "pastry": ("cake", "tart", "sandwich", "omelette", "pizza", "pancake", "biscuit", "soup", "salad", "jam"),
+        "warm": ("coat", "hat", "scarf", "sweater", "jacket", "cap"),
+        "fish": ("fish", "chicken"),
+        "home": ("house", "flat"),
+        "planted": ("tree", "flower", "rose"),
+        "library": ("book", "newspaper", "magazine", "novel", "dictionary", "map"),
+        "screened": ("film", "play"),
+        "baked": ("bread", "cake", "tart", "biscuit", "sandwich"),
+        "film": ("film",),
+        "match": ("match", "race"),
+        "theatre": ("play", "concert"),
+        "priced": ("house", "flat", "painting", "ticket", "toy", "doll", "dictionary"),
         "gathering_prepared": ("party", "exam", "lesson", "trip", "meeting"),
         "food_cooked": ("soup", "salad", "rice", "fish", "meat", "chicken"),
         "food_cut": ("bread", "cheese", "meat", "ham"),
@@ -1229,7 +1254,7 @@ SUBKINDS.update(
         "tool_broken": ("ruler", "pencil", "chair"),
         "furniture_repaired": ("chair", "table", "lamp", "clock", "bed", "watch"),
         "roof_repaired": ("roof", "wall", "bridge", "toy"),
-        "thing_lost": ("key", "umbrella", "wallet", "pen", "ticket", "passport", "notebook", "photo", "ball", "bag"),
+        "thing_lost": ("key", "umbrella", "wallet", "pen", "ticket", "passport", "notebook", "photo", "balloon", "bag"),
         "clothes_lost": ("hat", "scarf", "cap"),
         "footwear_lost": ("glove",),
         "text_lost": ("book", "dictionary", "map", "letter", "list"),
@@ -1271,7 +1296,6 @@ SUBKINDS.update(
         "idea_finished": ("exercise", "project"),
         "text_finished": ("book", "novel"),
         "writing_finished": ("letter", "poem", "article", "report"),
-        "television": ("television",),
         "landscape_crossed": ("river", "forest", "field", "desert", "valley", "road", "lake"),
         "bridge": ("bridge", "street", "village", "city"),
         "venue_visited": ("museum", "castle", "church", "school", "factory", "farm"),
@@ -1282,7 +1306,7 @@ SUBKINDS.update(
         "fruit_picked": ("apple", "pear", "cherry", "peach", "strawberry", "tomato", "apricot"),
         "animal_caught": ("rabbit", "bird", "hen"),
         "wild_caught": ("mouse", "fox", "wolf", "butterfly", "snake", "frog"),
-        "ball": ("ball",),
+        "balloon": ("balloon",),
         "animal_counted": ("sheep", "cow", "bird", "hen"),
         "thing_counted": ("ticket", "stamp", "egg", "bottle", "chair"),
         "vehicle_pushed": ("car", "bicycle"),
@@ -1317,12 +1341,15 @@ SUBKINDS.update(
 )
 
 
+def entries(kinds: tuple[str, ...]) -> tuple[Noun, ...]:
+    """Gives the nouns of some kinds and finer kinds."""
+    names = {name for kind in kinds for name in SUBKINDS.get(kind, ())}
+    return tuple(entry for kind, found in NOUNS.items() for entry in found if kind in kinds or entry.en in names)
+
+
 def objects_of(action: Action) -> tuple[Noun, ...]:
     """Gives the nouns that may be the object of an action."""
-    names = {name for kind in action.kinds for name in SUBKINDS.get(kind, ())}
-    return tuple(
-        entry for kind, entries in NOUNS.items() for entry in entries if kind in action.kinds or entry.en in names
-    )
+    return entries(action.kinds)
 
 
 # Verbs whose object is a person.
@@ -1362,7 +1389,7 @@ GIVING: tuple[Action, ...] = (
     _action("show", "montrer", ("thing_shown", "text", "jewel", "clothes_shown", "building_shown")),
     _action("offer", "offrir", ("gift", "jewel", "plant_given", "text_offered", "drink_ordered")),
     _action("lend", "prêter", ("text_lent", "thing_lent", "tool", "vehicle_rented", "ride")),
-    _action("sell", "vendre", ("ride", "vehicle_rented", "device", "animal", "instrument", "fruit")),
+    _action("sell", "vendre", ("ride", "vehicle_rented", "device", "animal", "instrument")),
     _action("bring", "apporter", ("drink_ordered", "thing_brought", "dish_ordered", "container", "newspaper")),
     _action("explain", "expliquer", ("idea_explained",)),
     _action("tell", "raconter", ("story_told",)),
@@ -1450,7 +1477,7 @@ STAY = _action("stay", "rester", auxiliary="être")
 GO_HOME = _action("go home", "rentrer", auxiliary="être")
 RETURN = _action("return", "retourner", auxiliary="être")
 
-MOTION: tuple[Action, ...] = (LEAVE, COME, COME_BACK, ARRIVE, GO_OUT, FALL, STAY, GO_HOME)
+MOTION: tuple[Action, ...] = (LEAVE, COME, COME_BACK, ARRIVE, GO_OUT, FALL, GO_HOME)
 
 BE = _action("be", "être", stative=True)
 HAVE = _action("have", "avoir", stative=True)

@@ -221,6 +221,8 @@ def adjective_of(
     return draw.pick(fitting) if fitting else None
 
 
+# What seldom comes alone.
+PAIRED = ("footwear", "fruit", "vegetable", "plant")
 BARE = ("science", "language", "sport", "meal")
 OWNED = (*lexicon.GOODS, "vehicle", "animal", "idea", "dish_owned")
 # One of these is all a sentence can take: "two televisions" and "these kitchens" read oddly.
@@ -228,9 +230,18 @@ SINGLE = ("room", "meal", "area", "device", "structure", "venue", "building", "l
 
 
 def object_phrase(
-    draw: Draw, entry: Noun, owner: Phrase, negative: bool = False, plain: bool = False, definite: bool = False
+    draw: Draw,
+    entry: Noun,
+    owner: Phrase,
+    negative: bool = False,
+    plain: bool = False,
+    definite: bool = False,
+    many: bool | None = None,
 ) -> Phrase:
-    """Gives the noun as the object of a verb whose subject is `owner`; `negative` lets the article become "de"."""
+    """Gives the noun as the object of a verb whose subject is `owner`.
+
+    `negative` lets the article become "de"; `plain` leaves adjectives out; `many` settles the number.
+    """
     if entry.kind in BARE:
         return generic(entry, many=False)
     adjective = None if plain or not draw.chance(0.25) else adjective_of(draw, entry)
@@ -239,7 +250,8 @@ def object_phrase(
             entry, draw.pick(("the", "the" if definite else "no" if negative else "some")), False, adjective
         )
     single = entry.kind in SINGLE
-    many = not single and draw.chance(0.45)
+    if many is None:
+        many = not single and draw.chance(0.8 if entry.kind == "footwear" else 0.45)
     if many:
         choices = ["the", "some", "these", "two", "three", "several"]
         choices = [choice for choice in choices if not negative or choice in ("the", "these")]
@@ -637,6 +649,69 @@ def date(draw: Draw) -> Both:
     return f"on {day} {month[0]}{year}", f"le {'1er' if day == 1 else day} {month[1]}{year}"
 
 
+# With these, "not any" is what one says: "he does not eat any cheese", but "he does not push the wardrobe".
+HAVING_NONE = (
+    *(
+        "eat",
+        "drink",
+        "buy",
+        "sell",
+        "read",
+        "write",
+        "make",
+        "wear",
+        "receive",
+        "order",
+        "sign",
+        "plant",
+        "borrow",
+        "find",
+    ),
+    *("translate", "draw", "cut", "use"),
+)
+# What these do to a thing would quarrel with many an adjective: nobody cleans clean shoes.
+CHANGING = ("clean", "wash", "fill", "break", "finish", "burn")
+UNWANTED = ("bad", "dirty", "broken", "empty", "wet", "useless", "boring", "worse")
+
+
+def indefinite(draw: Draw, entry: Noun) -> Phrase:
+    """Gives something not yet spoken of: "some bread", "a book", "three apples"."""
+    if entry.kind in BARE:
+        return generic(entry, many=False)
+    adjective = adjective_of(draw, entry, accept=lambda a: a.en not in UNWANTED) if draw.chance(0.25) else None
+    if entry.mass:
+        return noun_phrase(entry, "some", False, adjective)
+    if entry.kind not in SINGLE and draw.chance(0.9 if entry.kind in PAIRED else 0.4):
+        return noun_phrase(entry, draw.pick(("some", "some", "two", "three", "four")), True, adjective)
+    return noun_phrase(entry, "a", False, adjective)
+
+
+# The figures that stand for ages and prices; any number may be spelled out.
+FIGURES = (5, 8, 10, 12, 15, 18, 20, 25, 30, 40, 45, 50, 60, 70, 80, 90)
+
+
+def amount(draw: Draw, low: int, high: int) -> Both:
+    """Gives a number between two bounds, in words or in figures."""
+    figures = tuple(value for value in FIGURES if low <= value <= high)
+    if figures and draw.chance(0.4):
+        value = draw.pick(figures)
+        return str(value), str(value)
+    value = draw.pick(tuple(range(low, high + 1)))
+    return number_en(value), number_fr(value)
+
+
+def object_of(
+    draw: Draw, action: Action, who: Phrase, negative: bool = False, plain: bool = False, definite: bool = False
+) -> Both:
+    """Gives something the action may be done to."""
+    entry = draw.pick(lexicon.objects_of(action))
+    definite = definite or negative and action.en.base not in HAVING_NONE
+    plain = plain or action.en.base in CHANGING
+    many = {"count": True, "wear": entry.kind == "footwear"}.get(action.en.base)
+    phrase = object_phrase(draw, entry, who, negative, plain, definite or many is True, many)
+    return complement(action, phrase)
+
+
 def act(
     draw: Draw,
     who: Phrase,
@@ -652,9 +727,7 @@ def act(
     """
     fitting = tuple(a for a in lexicon.TRANSITIVE if (a.progressive or not ongoing) and (a.willed or not willed))
     action = draw.pick(fitting)
-    entry = draw.pick(lexicon.objects_of(action))
-    phrase = object_phrase(draw, entry, who, negative, plain, definite)
-    return action, complement(action, phrase)
+    return action, object_of(draw, action, who, negative, plain, definite)
 
 
 def deed(

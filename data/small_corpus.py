@@ -15,7 +15,8 @@ from collections import Counter
 from pathlib import Path
 
 import french
-from constructions import CONSTRUCTIONS, Construction, Pair, long_story
+import lexicon
+from constructions import CONSTRUCTIONS, WEIGHTS, Construction, Pair, long_story
 from phrases import Draw, join
 
 FOLDER = Path(__file__).resolve().parent / "en-fr"
@@ -69,10 +70,11 @@ def build(seed: int = SEED) -> tuple[dict[str, list[tuple[str, str]]], dict[str,
     short: list[tuple[str, str]] = []
     wanted = SIZES["train"] + SIZES["valid"] + SIZES["test"]
     misses: Counter[str] = Counter()
+    turns = [turn for turn in CONSTRUCTIONS.items() for _ in range(WEIGHTS.get(turn[0], 1))]
     while len(short) < wanted:
-        for name, function in CONSTRUCTIONS.items():
+        for name, function in turns:
             # A small construction runs dry: after many repeats its turns go to the others.
-            if misses[name] > 400:
+            if misses[name] > 600:
                 continue
             pair = corpus.add(name, function, *SHORT)
             if pair is None:
@@ -104,6 +106,27 @@ def read(folder: Path, name: str, code: str) -> list[str]:
     return (folder / f"{name}.{code}").read_text(encoding="utf-8").split("\n")[:-1]
 
 
+def lexicon_counts(counts: Counter[str]) -> dict[str, int]:
+    """Gives, for every English word of the lexicon, how often any of its forms occurs among the counted words."""
+    forms: dict[str, set[str]] = {}
+    for entries in lexicon.NOUNS.values():
+        for entry in entries:
+            forms[entry.en] = {entry.english(False)} if entry.mass else {entry.english(False), entry.english(True)}
+    for action in (*lexicon.TRANSITIVE, *lexicon.SOCIAL, *lexicon.INDIRECT, *lexicon.GIVING, *lexicon.INTRANSITIVE):
+        verb = action.en
+        forms[f"to {verb.base}"] = {verb.base, verb.third(), verb.past(), verb.participle(), verb.ing()}
+    for adjective in lexicon.ADJECTIVES:
+        forms[adjective.en] = {adjective.en, adjective.comparative or adjective.en}
+    for name in (*lexicon.NAMES, *lexicon.COUNTRIES, *lexicon.CITIES):
+        text = name.text if isinstance(name, lexicon.Name) else name.en
+        forms[text] = {text}
+    # A compound occurs as often as its rarest word.
+    return {
+        word: sum(min(counts[part] for part in form.lower().split()) for form in sorted(found))
+        for word, found in forms.items()
+    }
+
+
 def check(folder: Path) -> str:
     """Gives the counts of the committed files as lines of text."""
     _, names = build()
@@ -114,7 +137,9 @@ def check(folder: Path) -> str:
         rare = sorted(word for word, count in counts.items() if count < 8)
         letters = sum(1 for word in counts if not word.isdigit())
         lines.append(f"train.{code}: {len(counts)} word types, {letters} without figures, {len(rare)} under 8 times")
-        lines.append("  rare: " + " ".join(rare[:80]))
+        if code == "en":
+            scarce = {word: count for word, count in lexicon_counts(counts).items() if count < 8}
+            lines.append(f"lexicon words under 8 times: {len(scarce)} {scarce or ''}".rstrip())
     per = Counter(names[line] for line in train["en"])
     lines.append(f"constructions: {len(CONSTRUCTIONS)}")
     lines += [f"  {count:5} {name}" for name, count in sorted(per.items(), key=lambda item: (item[1], item[0]))]

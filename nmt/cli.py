@@ -108,7 +108,7 @@ def train(
     device: DeviceOption = Device.auto,
     overrides: Overrides = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything and print the full recipe; train nothing.")
+        bool, typer.Option("--dry-run", help="Print shapes and parameters; needs no data, trains nothing.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -125,9 +125,10 @@ def train(
         raise UsageError("--json goes with --dry-run", "a run's own log is JSON: runs/NAME/log.jsonl")
     loaded = load_recipe(recipe, overrides or ())
     if dry_run:
-        from nmt.commands.train import dry_run as check
+        from nmt.commands.dry_run import dry_run as plan_of
 
-        check(loaded, recipe, device=device.value, as_json=as_json)
+        plan = plan_of(loaded)
+        print(plan.as_json() if as_json else "\n".join(plan.lines()))
         return
     from nmt.commands.train import train
 
@@ -179,7 +180,7 @@ def translate(
 
     with Console() as console:
         translate(
-            models=model or [],
+            model or [],
             beam=beam,
             n_best=n_best,
             alignments=alignments,
@@ -193,20 +194,18 @@ def translate(
 
 @app.command()
 def score(
-    ref_or_hyp: Annotated[
-        Path | None, typer.Argument(metavar="[REF]", help="The reference.", show_default=False)
+    ref: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[REF]", help="The reference; the newest run's test text where none is named.", show_default=False
+        ),
     ] = None,
     hyp: Annotated[
         Path | None, typer.Argument(metavar="[HYP]", help="The translations; or standard input.", show_default=False)
     ] = None,
-    ref: Annotated[
+    more_refs: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--ref",
-            metavar="FILE",
-            help="A reference; repeat it for several. The only argument is then HYP.",
-            show_default=False,
-        ),
+        typer.Option("--ref", metavar="FILE", help="Another reference. May be repeated.", show_default=False),
     ] = None,
     tokenize: Annotated[
         str | None, typer.Option("--tokenize", metavar="NAME", help="sacreBLEU's tokeniser.", show_default=False)
@@ -229,17 +228,19 @@ def score(
     nmt score data/en-fr/test.fr output.txt
     nmt translate < data/en-fr/test.en | nmt score data/en-fr/test.fr
     """
-    if ref:
-        if hyp is not None:
-            raise UsageError(f"{hyp} is one file too many", "several references: nmt score --ref A --ref B HYP")
-        refs, hyp = ref, ref_or_hyp
-    elif ref_or_hyp is not None:
-        refs = [ref_or_hyp]
-    else:
-        raise UsageError("there is nothing to score against", "name a reference: nmt score REF < output.txt")
-    from nmt.commands.score import score
+    from nmt.commands.score import score, score_json, score_lines
+    from nmt.console import Console
 
-    score(refs, hyp, tokenize=tokenize, lowercase=lowercase, lang=lang, force=force, as_json=as_json)
+    first, *others = more_refs or [None]
+    # `nmt score --ref A --ref B < output.txt` needs no order of its own.
+    ref, more = (ref, more_refs or []) if ref is not None else (first, others)
+    report = score(
+        ref, hyp, more_refs=[*filter(None, more)], tokenize=tokenize, lang=lang, lowercase=lowercase, force=force
+    )
+    with Console() as console:
+        for warning in report.warnings:
+            console.say(f"warning: {warning}")
+    print(score_json(report) if as_json else score_lines(report))
 
 
 @app.command()
@@ -269,6 +270,7 @@ def run(args: Sequence[str]) -> int:
     """
     sys.excepthook = _report_bug
     _open_closed_streams()
+    # Taken out here, so that it may stand anywhere; the option above is for the help.
     shows_traceback = "--traceback" in args
     try:
         code = _invoke([arg for arg in args if arg != "--traceback"])

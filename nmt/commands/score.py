@@ -111,7 +111,7 @@ def score_lines(report: Report, decimals: int = 2) -> str:
     names = [f"{score.name}|{score.signature}" for score in report.scores.values()]
     width = max(map(len, names))
     figures = [f"{score.score:.{decimals}f} {score.details}".rstrip() for score in report.scores.values()]
-    return "\n".join(f"{name:<{width}} = {figure}" for name, figure in zip(names, figures, strict=True))
+    return "\n".join(f"{name:>{width}} = {figure}" for name, figure in zip(names, figures, strict=True))
 
 
 def score_json(report: Report) -> str:

@@ -342,7 +342,7 @@ def test_two_files_under_one_name_are_refused(site: Site, tmp_path: Path) -> Non
 
 def tarball(files: dict[str, bytes], mode: str = "w:gz") -> bytes:
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=mode) as tar:  # pyright: ignore[reportArgumentType, reportCallIssue]
+    with tarfile.open(fileobj=out, mode=mode) as tar:
         for name, data in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
