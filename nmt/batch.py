@@ -52,7 +52,7 @@ class Batch:
 
 
 def pad_rows(rows: Sequence[Ids], *, bos: bool = False, eos: bool = False) -> Tensor:
-    """(len(rows), longest) int64 with PAD on the right and, where asked for, BOS before and EOS after; at least one column."""
+    """(len(rows), longest) int64, PAD on the right, BOS before and EOS after where asked for; at least one column."""
     first = int(bos)
     width = max((len(row) for row in rows), default=0) + first + int(eos)
     padded = np.full((len(rows), max(width, 1)), PAD, np.int64)

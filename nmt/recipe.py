@@ -135,7 +135,7 @@ class OrthogonalInit(Section):
 
 
 class XavierInit(Section):
-    """Every matrix uniform with Glorot & Bengio's 2010 bound times gain, embeddings normal with d_embed^-0.5, biases 0."""
+    """Matrices uniform in Glorot & Bengio's bound (2010) times gain, embeddings normal with d_embed^-0.5, biases 0."""
 
     kind: Literal["xavier"]
     gain: PositiveFloat = 1.0

@@ -206,6 +206,11 @@ def _fault(details: ErrorDetails, place: _Place, schema: type[BaseModel]) -> Val
             what = f"{dotted(path[:-1])} is too short: {key} must be {_expected(place.expects)}"
             return ValueFault(path[:-1], what)
         case "union_tag_not_found":
+            for written in found if isinstance(found, dict) else ():
+                if _near(written, ["kind"]):
+                    return ValueFault(
+                        (*path, written), f"{key}.{shortened(written)} is not a key", "did you mean: kind"
+                    )
             return ValueFault(path, f"{key}.kind is missing", f"give {_listed(_kinds(place.expects))}")
         case "union_tag_invalid":
             kinds = _kinds(place.expects)

@@ -152,6 +152,13 @@ class _StopError(Exception):
         self.fault = fault
 
 
+class _Parser(YAML):
+    """ruamel's parser without its plug-ins: it would search its folder for code to import each time."""
+
+    def official_plug_ins(self) -> list[str]:
+        return []
+
+
 class _Reader:
     """One pass over the events of a text, filling a document."""
 
@@ -163,7 +170,7 @@ class _Reader:
         self.end = 0
         self.count = 0
         # A fresh parser each time: ruamel keeps state in it, also after an error.
-        self.events: Iterator[Event] = iter(YAML(typ="safe", pure=True).parse(text))
+        self.events: Iterator[Event] = iter(_Parser(typ="safe", pure=True).parse(text))
 
     def read(self) -> object:
         value: object = None

@@ -56,7 +56,9 @@ def train(
     runs: Path = Path("runs"),
     stop: StopRequest | None = None,
 ) -> Trained:
-    """Trains what the recipe describes and returns what came out; raises Stopped when a signal ended it early, saved."""
+    """Trains what the recipe describes and returns what came out; raises Stopped when a signal ended it early,
+    saved.
+    """
     keep_memory()
     torch.set_num_threads(recipe.compute.threads or len(os.sched_getaffinity(0)))
     torch.use_deterministic_algorithms(recipe.compute.deterministic)

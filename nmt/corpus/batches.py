@@ -1,45 +1,27 @@
 """Which sentence pairs an update sees: a pure function of (seed, epoch), so that resuming needs two integers.
 
-Pairs are shuffled, sorted by length so that a batch holds sentences of about one length and little padding, cut into batches,
-and the batches are shuffled. Because the shuffle comes before the stable sort, pairs of equal lengths meet different neighbours
-in each epoch.
+Pairs are shuffled, sorted by length so that a batch holds sentences of about one length and little padding, cut into
+batches, and the batches are shuffled. Because the shuffle comes before the stable sort, pairs of equal lengths meet
+different neighbours in each epoch.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.batch import Batch, Ids, padded_batch
+from nmt.batch import Batch, padded_batch
+from nmt.corpus.shards import Shard
 
 Indices = NDArray[np.int64]
-
-
-class PairStore(Protocol):
-    """What batches need of a corpus: lengths in pieces without end of sentence, and the ids of a pair."""
-
-    weight: float
-
-    def __len__(self) -> int: ...
-
-    @property
-    def src_lengths(self) -> Indices: ...
-
-    @property
-    def tgt_lengths(self) -> Indices: ...
-
-    def src_ids(self, i: int) -> Ids: ...
-
-    def tgt_ids(self, i: int) -> Ids: ...
 
 
 @dataclass(frozen=True)
 class Batches:
     """All training pairs, cut into batches of at most `tokens` real target tokens or of `sentences` pairs."""
 
-    corpora: Sequence[PairStore]
+    corpora: Sequence[Shard]
     seed: int
     tokens: int | None = None
     sentences: int | None = None
@@ -90,7 +72,7 @@ class Batches:
             cuts.append(start)
 
 
-def in_order(corpus: PairStore, tokens: int) -> Iterator[tuple[Indices, Batch]]:
+def in_order(corpus: Shard, tokens: int) -> Iterator[tuple[Indices, Batch]]:
     """All pairs of a corpus once, sorted by length, in batches of at most `tokens` target tokens: for validation."""
     batches = Batches([corpus], seed=0, tokens=tokens)
     order = np.lexsort((corpus.src_lengths, corpus.tgt_lengths))

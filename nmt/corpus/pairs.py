@@ -226,9 +226,10 @@ class PairReader:
                 if one is None or other is None:
                     continue
                 counts.read += 1
-                if (one[1] or other[1]) and self._corpus.bad_text != "replace":
+                if one[1] or other[1]:
                     counts.bad += 1
-                    continue
+                    if self._corpus.bad_text != "replace":
+                        continue
                 yield one[0], other[0], number
         if [_state(path) for path in paths] != before:
             self.problems.add(
@@ -261,17 +262,17 @@ def _shortened(text: str, width: int = 60) -> str:
 
 
 def first_shifted_line(src: NDArray[np.uint32], tgt: NDArray[np.uint32]) -> int | None:
-    """The line, from 1, from which on two files of unequal length fit better when shifted by the difference; None if
-    unclear.
+    """The line, from 1, from which on two files of unequal length fit better when shifted by the difference.
 
     `src` and `tgt` are the characters of each line. Lines that translate each other have lengths of a like ratio: the
     sum of |log ratio - its median| over the lines before the cut, plus that over the shifted lines after it, is least
-    at the cut.
+    there. None for files of fewer than 20 lines, and where lengths fit hardly better than those of any other lines
+    would.
     """
     if len(src) < len(tgt):
         return first_shifted_line(tgt, src)
     n, k = len(tgt), len(src) - len(tgt)
-    if n == 0:
+    if n < 20:
         return None
     longer, shorter = np.log1p(src.astype(np.float64)), np.log1p(tgt.astype(np.float64))
     straight, shifted = longer[:n] - shorter, longer[k:] - shorter
@@ -280,8 +281,8 @@ def first_shifted_line(src: NDArray[np.uint32], tgt: NDArray[np.uint32]) -> int 
     after = np.concatenate([[0.0], np.cumsum(np.abs(shifted - usual))])
     cost = before + (after[-1] - after)
     cut = int(np.argmin(cost))
-    # A chance minimum gains little over the ends: say nothing then.
-    return cut + 1 if cost[cut] < 0.9 * before[-1] or cut == n else None
+    by_chance = np.abs(longer[:n] - np.roll(shorter, 7) - usual).sum()
+    return cut + 1 if cost[cut] < 0.8 * by_chance else None
 
 
 def repeated(digests: list[NDArray[np.uint64]]) -> list[NDArray[np.bool_]]:

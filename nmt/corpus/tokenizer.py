@@ -18,7 +18,7 @@ import sentencepiece
 
 from nmt.batch import BOS, EOS, PAD, SPECIALS, UNK
 from nmt.corpus.moses import MosesWords
-from nmt.errors import ModelError, UsageError
+from nmt.errors import DataError, ModelError, NmtError, UsageError
 from nmt.recipe import TokenizerConfig
 
 MAX_BYTES = 256 << 20
@@ -69,6 +69,8 @@ class SentencePieces(Tokenizer):
     def __init__(self, kind: str, model: bytes) -> None:
         self.kind = kind
         self._model = model
+        if not model:  # sentencepiece would take it, and then complain on stderr at every call
+            raise ModelError("the tokenizer is no sentencepiece model: it is empty")
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except RuntimeError as fault:  # sentencepiece's only error
@@ -241,7 +243,7 @@ def learn_sentencepiece(lines: Iterable[str], config: TokenizerConfig, what: str
     return SentencePieces(config.kind, model.getvalue())
 
 
-def _explained(fault: str, config: TokenizerConfig, what: str) -> UsageError:
+def _explained(fault: str, config: TokenizerConfig, what: str) -> NmtError:
     if found := re.search(r"Vocabulary size too high \(\d+\)\. Please set it to a value <= (\d+)", fault):
         return UsageError(
             f"tokenizer.vocab: {config.vocab:,} is too many for {what}: it gives {int(found[1]):,} pieces at most",
@@ -252,8 +254,9 @@ def _explained(fault: str, config: TokenizerConfig, what: str) -> UsageError:
             f"tokenizer.vocab: {config.vocab:,} is too few for {what}: its characters alone need {int(found[1]):,}",
             f"set tokenizer.vocab to {found[1]} or more, or lower tokenizer.character_coverage",
         )
-    return UsageError(
-        f"tokenizer: sentencepiece learned nothing from {what}: {fault}", "look at the text, and at tokenizer"
+    return DataError(
+        f"{what} has no line that sentencepiece could learn from: {fault}",
+        "lines without characters, and of more than 4,192 bytes, do not count",
     )
 
 
@@ -274,6 +277,11 @@ def learn(
     UsageError where tokenizer.vocab does not fit the text. Of a joint sentencepiece model both sides get the same
     object.
     """
+    if config.vocab <= len(SPECIALS):
+        raise UsageError(
+            f"tokenizer.vocab: {config.vocab} leaves no room for pieces: {len(SPECIALS)} ids are special",
+            "common sizes are 8000 for tens of thousands of sentence pairs, 32000 for millions",
+        )
     if config.kind == "word":
         return _learn_both_words(pairs(), config, languages)
     if config.joint:

@@ -1,12 +1,12 @@
 """RNNsearch: Bahdanau, Cho, Bengio, "Neural Machine Translation by Jointly Learning to Align and Translate", ICLR 2015.
 
-arXiv 1409.0473v7. Section 3 gives the idea, appendix A the equations, B.1 the initialisation; the names below are the paper's:
-m = d_embed, n = d_hidden, n' = d_align, l = d_maxout. The appendix leaves biases out "for readability" and B.1 sets them to zero,
-so they exist: one for each gate and candidate, for s_0, the alignment, the readout and the output.
+arXiv 1409.0473v7. Section 3 gives the idea, appendix A the equations, B.1 the initialisation; the names below are the
+paper's: m = d_embed, n = d_hidden, n' = d_align, l = d_maxout. The appendix leaves biases out "for readability" and B.1
+sets them to zero, so they exist: one for each gate and candidate, for s_0, the alignment, the readout and the output.
 
-Where others differ and this file does not: the query is s_{i-1}, not s_i; the reset gate acts before the recurrent matrix; the
-context enters both gates; the readout sees s_{i-1}, y_{i-1} and c_i (A.2.2; equation 4 writes s_i, the appendix and the authors'
-program s_{i-1}); s_0 comes from the backward state of the first word.
+Where others differ and this file does not: the query is s_{i-1}, not s_i; the reset gate acts before the recurrent
+matrix; the context enters both gates; the readout sees s_{i-1}, y_{i-1} and c_i (A.2.2; equation 4 writes s_i, the
+appendix and the authors' program s_{i-1}); s_0 comes from the backward state of the first word.
 
 Ours, not the paper's, and off by default: dropout, tied embeddings.
 """
@@ -28,7 +28,7 @@ from nmt.ops.linear import linear
 
 @dataclass(frozen=True)
 class BahdanauMemory(Memory):
-    """keep (B, S); annotations h (B, S, 2H); keys U_a h + b_a (B, S, A); first_backward (B, H), the backward state at word 1."""
+    """keep (B, S); annotations h (B, S, 2H); keys U_a h + b_a (B, S, A); first_backward (B, H): <-h_1."""
 
     annotations: Tensor
     keys: Tensor
@@ -80,7 +80,7 @@ class Bahdanau(Seq2Seq):
         self.dropout = nn.Dropout(dropout)
 
     def encode(self, src: Tensor, keep: Tensor) -> BahdanauMemory:
-        """Annotations of source ids (B, S), and what the alignment model makes of them once a sentence (A.2.1, A.1.2)."""
+        """Annotations of source ids (B, S), and what the alignment model computes once a sentence (A.2.1, A.1.2)."""
         x = self.dropout(self._embed(self.src_embed, src.T))  # (S, B, E)
         h = self.encoder(x, keep.T)  # (S, B, 2H)
         first_backward = h[0, :, h.shape[-1] // 2 :]
@@ -89,7 +89,7 @@ class Bahdanau(Seq2Seq):
         return BahdanauMemory(keep=keep, annotations=annotations, keys=keys, first_backward=first_backward)
 
     def start(self, memory: Memory, beam: int, max_len: int) -> BahdanauState:
-        """s_0 = tanh(W_s h_1), h_1 the backward state at the first source word (A.2.2), repeated for each hypothesis."""
+        """s_0 = tanh(W_s <-h_1), <-h_1 the backward state at the first word (A.2.2), once for each hypothesis."""
         memory = cast(BahdanauMemory, memory)
         s0 = torch.tanh(F.linear(memory.first_backward, self.W_s.weight, self.W_s.bias))
         return BahdanauState(s=s0.repeat_interleave(beam, dim=0))
@@ -100,8 +100,8 @@ class Bahdanau(Seq2Seq):
         dtype = self.compute_dtype
         B, R = memory.keep.shape[0], s.shape[0]
         y = self.dropout(self._embed(self.tgt_embed, prev))  # E y_{i-1} (R, E)
-        # e_ij = v_a . tanh(W_a s_{i-1} + U_a h_j); alpha_i = softmax(e_i); c_i = sum_j alpha_ij h_j. The hypotheses of a sentence
-        # are queries against one set of keys.
+        # e_ij = v_a . tanh(W_a s_{i-1} + U_a h_j); alpha_i = softmax(e_i); c_i = sum_j alpha_ij h_j. The hypotheses of
+        # a sentence are queries against one set of keys.
         query = linear(s.to(dtype), self.W_a.weight).view(B, R // B, -1)
         c, weights = additive.attend(query, memory.keys, memory.annotations, self.v_a, memory.keep)
         c = c.view(R, -1)  # (R, 2H)
@@ -138,7 +138,7 @@ class Bahdanau(Seq2Seq):
         return self.dropout(pairs.unflatten(-1, (-1, 2)).amax(dim=-1))
 
     def initialize(self) -> None:
-        """Appendix B.1: recurrent matrices orthogonal, W_a and U_a N(0, 0.001^2), v_a and biases 0, the rest N(0, 0.01^2)."""
+        """Appendix B.1: recurrent matrices orthogonal, W_a, U_a N(0, 0.001^2), v_a, biases 0, the rest N(0, 0.01^2)."""
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 if name == "v_a" or name.endswith("bias"):

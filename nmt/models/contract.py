@@ -1,7 +1,7 @@
 """What training and search may ask of a model, and nothing more; search never names a model.
 
-The rule behind it all: axis 0 is the row. `Memory` has one row a sentence (B), `State` one row a hypothesis (R = B * K, the K
-hypotheses of a sentence side by side), so one `select_rows` reorders, drops and copies any of them.
+The rule behind it all: axis 0 is the row. `Memory` has one row a sentence (B), `State` one row a hypothesis (R = B * K,
+the K hypotheses of a sentence side by side), so one `select_rows` reorders, drops and copies any of them.
 """
 
 import dataclasses
@@ -49,15 +49,17 @@ class Step:
 class Seq2Seq(nn.Module, ABC):
     """A translator: encode once, step as often as there are target positions.
 
-    A model gives `encode`, `start`, `step` and a `projection`; `forward` is then the loop over `step`, which is right and slow.
-    A model that can go parallel overrides it, and a test compares the two.
+    A model gives `encode`, `start`, `step` and a `projection`; `forward` is then the loop over `step`, which is right
+    and slow. A model that can go parallel overrides it, and a test compares the two.
     """
 
     layouts: ClassVar[frozenset[Layout]] = frozenset({"padded"})
     compute_dtype: torch.dtype = torch.float32
     """Type of matrix products: float32, or bfloat16 by explicit casts; parameters stay as they are."""
     projection: nn.Linear
-    """Features to logits: weight (V, D) and bias (V,) or None; the loss reads them to go through the vocabulary in chunks."""
+    """Features to logits: weight (V, D) and bias (V,) or None; the loss reads them to go through the vocabulary in
+    chunks.
+    """
 
     @abstractmethod
     def encode(self, src: Tensor, keep: Tensor) -> Memory:
@@ -69,7 +71,9 @@ class Seq2Seq(nn.Module, ABC):
 
     @abstractmethod
     def step(self, prev: Tensor, memory: Memory, state: State, want_weights: bool = False) -> Step:
-        """Takes the previous words (R,) one position on. R is a multiple K of the memory's B: row r looks at sentence r // K."""
+        """Takes the previous words (R,) one position on. R is a multiple K of the memory's B: row r looks at sentence r
+        // K.
+        """
 
     @abstractmethod
     def initialize(self) -> None:

@@ -11,8 +11,8 @@ from nmt.recipe import Initialization, NormalInit, OrthogonalInit, PaperInit, Un
 def initialize(model: Seq2Seq, how: Initialization) -> None:
     """Fills every parameter, drawing from torch's generator in the order of the parameters' names.
 
-    Embeddings are the weights of nn.Embedding modules; any other parameter of one axis is a bias or a scale vector and starts at
-    zero, except under `uniform`, where the papers that use it draw everything.
+    Embeddings are the weights of nn.Embedding modules; any other parameter of one axis is a bias or a scale vector and
+    starts at zero, except under `uniform`, where the papers that use it draw everything.
     """
     if isinstance(how, PaperInit):
         model.initialize()

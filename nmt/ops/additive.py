@@ -7,7 +7,8 @@ from nmt.ops.linear import wide
 
 
 def score(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
-    """score_ij = v . tanh(query_i + keys_j): Bahdanau et al., ICLR 2015, appendix A.1.2, with W_a s and U_a h taken before.
+    """score_ij = v . tanh(query_i + keys_j): Bahdanau et al., ICLR 2015, appendix A.1.2, with W_a s and U_a h taken
+    before.
 
     query (B, Q, A), keys (B, N, A), v (A,) -> (B, Q, N) in float32. Holds B*Q*N*A numbers at once.
     """

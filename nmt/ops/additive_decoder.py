@@ -1,9 +1,9 @@
 """The recurrence of Bahdanau's decoder over all target positions, given the target words before each (teacher forcing).
 
-Only what depends on the state before stays in the loop: the query, the scores, the weights, the gates. Input projections come in,
-the readout is done outside, and the context enters the gates through values that were multiplied by C beforehand, once a
-sentence: C (sum_j a_j h_j) = sum_j a_j (C h_j). The hand-written backward leaves the gradients of all matrices, of the keys'
-projection and of the values to single products after the loop.
+Only what depends on the state before stays in the loop: the query, the scores, the weights, the gates. Input
+projections come in, the readout is done outside, and the context enters the gates through values that were multiplied
+by C beforehand, once a sentence: C (sum_j a_j h_j) = sum_j a_j (C h_j). The hand-written backward leaves the gradients
+of all matrices, of the keys' projection and of the values to single products after the loop.
 """
 
 from typing import Any
@@ -24,7 +24,8 @@ def decode(
     keys    (B, S, A): U_a h + b_a;  values (B, S, 3H): C h;  keep (B, S) bool
     W_a     (A, H);  v (A,);  U_zr (2H, H);  U (H, H): their dtype is that of the products
     -> states (T, B, H) float32: s_0 .. s_{T-1}; weights (T, B, S) float32.
-    The state after the last position is not computed: nothing asks for it. Keeps T*B*S*A numbers of keys' type for the backward.
+    The state after the last position is not computed: nothing asks for it. Keeps T*B*S*A numbers of keys' type for the
+    backward.
     """
     return _Decode.apply(x, s0, keys, values, keep, W_a, v, U_zr, U)  # pyright: ignore[reportReturnType]
 

@@ -1,11 +1,12 @@
 """The gated recurrent unit of Cho 2014 and Bahdanau 2015 over a whole sequence, with its backward written by hand.
 
-The reset gate acts on the state BEFORE the recurrent matrix and z weighs the NEW state (Bahdanau et al. 2015, A.1.1 and A.2.1):
+The reset gate acts on the state BEFORE the recurrent matrix and z weighs the NEW state (Bahdanau et al. 2015, A.1.1 and
+A.2.1):
 
     z = sigmoid(x_z + U_z h)    r = sigmoid(x_r + U_r h)    n = tanh(x_n + U (r * h))    h' = (1 - z) * h + z * n
 
-torch.nn.GRU and cuDNN apply r after the matrix and let z weigh the old state, so they are not this function. The hand-written
-backward takes the gradients of the matrices out of the loop: one product each over all steps.
+torch.nn.GRU and cuDNN apply r after the matrix and let z weigh the old state, so they are not this function. The
+hand-written backward takes the gradients of the matrices out of the loop: one product each over all steps.
 """
 
 from typing import Any
@@ -17,7 +18,7 @@ from nmt.ops.linear import wide
 
 
 def gru_step(x: Tensor, h: Tensor, U_zr: Tensor, U: Tensor) -> Tensor:
-    """One step: x (B, 3H) in the order z, r, n with every input and bias added, h (B, H) float32 -> the new h (B, H) float32.
+    """One step: x (B, 3H) in the order z, r, n with every input and bias added, h (B, H) -> the new h (B, H).
 
     U_zr (2H, H) and U (H, H) carry the type of the products; gates and state are float32.
     """
@@ -31,8 +32,9 @@ def gru_step(x: Tensor, h: Tensor, U_zr: Tensor, U: Tensor) -> Tensor:
 def gru_scan(x: Tensor, U_zr: Tensor, U: Tensor, keep: Tensor, reverse: bool = False) -> Tensor:
     """All states of a GRU that starts from zero: x (S, B, 3H), keep (S, B) bool -> h (S, B, H) float32.
 
-    Time comes first so that each step reads one block. Where keep is False the state passes through unchanged, so a reversed scan
-    reaches the last real word of each row with the zero state. `reverse` runs from S-1 to 0; h[t] belongs to x[t] either way.
+    Time comes first so that each step reads one block. Where keep is False the state passes through unchanged, so a
+    reversed scan reaches the last real word of each row with the zero state. `reverse` runs from S-1 to 0; h[t] belongs
+    to x[t] either way.
     """
     return _Scan.apply(x, U_zr, U, keep, reverse)  # pyright: ignore[reportReturnType]
 
@@ -76,9 +78,10 @@ class _Scan(torch.autograd.Function):
 
 
 def gru_step_backward(dh: Tensor, gates: Tensor, h: Tensor, U_zr: Tensor, U: Tensor, out: Tensor) -> Tensor:
-    """Backward of one step: writes the gradient of x (B, 3H) to `out` and returns the gradient of the state before (B, H).
+    """Backward of one step: writes the gradient of x (B, 3H) to `out`, returns that of the state before (B, H).
 
-    dh (B, H) is the gradient of the state after, gates (B, 3H) hold z, r and n as the forward left them, h the state before.
+    dh (B, H) is the gradient of the state after, gates (B, 3H) hold z, r and n as the forward left them, h the state
+    before.
     """
     H = h.shape[-1]
     z, r, n = gates[:, :H], gates[:, H : 2 * H], gates[:, 2 * H :]

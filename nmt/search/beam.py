@@ -45,16 +45,17 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """What a step chose; every field is (B, K) but the last two.
+    """What a step chose; fields are (B, K) where nothing else is said.
 
     The hypotheses that live on, best first (cumulated log-probability -inf: there is none), and the best K candidates
-    of all with a mark on those that end here.
+    with a mark on those that end here.
     """
 
     parent: Tensor
     token: Tensor
     log_prob: Tensor
     total: Tensor
+    room: Tensor  # (B,): how many may be taken at the next step
     ends: Tensor
     end_parent: Tensor
     end_log_prob: Tensor
@@ -86,11 +87,12 @@ def search(
 
     src  (B, S) int64 on the model's device, each row ending with EOS, PAD on the right.
 
-    At each step the best `beam` candidates that do not end live on, ranked by log P; a candidate that ends and is among
-    the best `beam` of all leaves for the sentence's pool, where the score of `SearchConfig` ranks it. A sentence is
-    done when
+    At each step the best candidates by log P are taken, as many as there is room for in the beam; those that end leave
+    it for the sentence's pool (Sutskever et al. 2014, section 3.2), where the score of `SearchConfig` ranks them, and
+    the beam is narrower by as many. So the likeliest hypothesis is always followed to its end, however many unlikely
+    ones ended before it. A sentence is done when
 
-    - `beam` hypotheses ended (so that a beam of one is greedy search), or
+    - the beam is empty, `beam` hypotheses having ended (a beam of one is greedy search), or
     - no live hypothesis can still beat the n_best-th of the pool. log P only falls from here, every length divisor is
       largest at the greatest length, and coverage is at most 0: log P / length(greatest) is the most a live hypothesis
       can reach, or
@@ -133,6 +135,7 @@ def _search(
     prev = torch.full((src.shape[0] * K,), BOS, dtype=torch.int64, device=device)
     total = torch.full((src.shape[0], K), -torch.inf, device=device)
     total[:, 0] = 0.0  # the K rows of a sentence are the same one at first
+    room = torch.full((src.shape[0],), K, dtype=torch.int64, device=device)  # hypotheses that have not ended, at most
     attended: Tensor | None = None  # (B, K, S), summed over steps
     for t in range(1, capacity + 1):
         step = model.step(prev, memory, state, want_weights or covering)
@@ -150,7 +153,7 @@ def _search(
             cover = coverage(attended, memory.keep, config.coverage_penalty)
         may_end = torch.from_numpy(books.min_len[books.active] < t).to(device, non_blocking=True)
 
-        chosen = _choose(logits, total, may_end, exact=False)
+        chosen = _choose(logits, total, room, may_end, exact=False)
         report = _to_host(chosen, cover, weights if want_weights else None)
         if report.broken:
             raise ModelError(
@@ -158,18 +161,18 @@ def _search(
                 "the weights are damaged or training diverged: use an earlier checkpoint",
             )
         if report.tied:
-            chosen = _choose(logits, total, may_end, exact=True)
+            chosen = _choose(logits, total, room, may_end, exact=True)
             report = _to_host(chosen, cover, weights if want_weights else None)
 
         staying = books.enter(t, report)
         if len(staying) == 0:
             break
-        parent, token, total = chosen.parent, chosen.token, chosen.total
+        parent, token, total, room = chosen.parent, chosen.token, chosen.total, chosen.room
         first = torch.arange(B, device=device)[:, None] * K
         if len(staying) < B:
             sentences = torch.from_numpy(staying).to(device)
             memory = select_rows(memory, sentences)
-            parent, token, total, first = (x[sentences] for x in (parent, token, total, first))
+            parent, token, total, room, first = (x[sentences] for x in (parent, token, total, room, first))
         rows = (first + parent).view(-1)
         state = step.state if K == 1 and len(staying) == B else select_rows(step.state, rows)
         if attended is not None:
@@ -178,8 +181,8 @@ def _search(
     return books.close()
 
 
-def _choose(logits: Tensor, total: Tensor, may_end: Tensor, *, exact: bool) -> _Chosen:
-    """The candidates that live on and those that end, of logits (B * K, V), cumulated total (B, K) and may_end (B,).
+def _choose(logits: Tensor, total: Tensor, room: Tensor, may_end: Tensor, *, exact: bool) -> _Chosen:
+    """The candidates that live on and that end: logits (B * K, V), cumulated total (B, K), room and may_end (B,).
 
     Each row's best K + 3 words (three of them may be PAD, BOS and EOS) are taken by their raw logits: within a row
     these rank as the log-probabilities do, so no (R, V) copy of log-probabilities is made. `topk` keeps any of several
@@ -193,8 +196,8 @@ def _choose(logits: Tensor, total: Tensor, may_end: Tensor, *, exact: bool) -> _
     edge, beyond = values[:, n - 1], values[:, n] if values.shape[1] > n else None
     if exact:
         above, at_edge = logits > edge[:, None], logits == edge[:, None]
-        room = n - above.sum(1, keepdim=True)
-        kept = above | (at_edge & (at_edge.cumsum(1, dtype=torch.int32) <= room))
+        left = n - above.sum(1, keepdim=True)
+        kept = above | (at_edge & (at_edge.cumsum(1, dtype=torch.int32) <= left))
         ids = kept.nonzero()[:, 1].view(-1, n)
     else:
         ids = ids[:, :n].sort(dim=1).values
@@ -206,24 +209,28 @@ def _choose(logits: Tensor, total: Tensor, may_end: Tensor, *, exact: bool) -> _
 
     # Candidates lie in order of hypothesis and id, and the sort is stable: that is how equal ones are ordered.
     scores, order = scores.sort(dim=1, descending=True, stable=True)
-    scores, order = scores[:, : 2 * K], order[:, : 2 * K]
+    scores, order = scores[:, :K], order[:, :K]
+    ranks = torch.arange(K, device=logits.device)
+    taken = (ranks < room[:, None]) & (scores > -torch.inf)  # (B, K)
     ids, log_probs = ids.view(B, -1).gather(1, order), log_probs.view(B, -1).gather(1, order)
     parents = order // n
-    is_end = (ids == EOS) & (scores > -torch.inf)
-    living = is_end.to(torch.uint8).sort(dim=1, stable=True).indices[:, :K]  # at most K of 2 * K end
-    best = scores.gather(1, living)
+    ends = taken & (ids == EOS)
+    lives = taken & ~ends
+    first = (~lives).to(torch.uint8).sort(dim=1, stable=True).indices  # those that live on, best first, then the rest
     tied = torch.zeros(B, dtype=torch.bool, device=logits.device)
     if not exact and beyond is not None:
         at_edge_total = total + (edge - log_z[:, 0]).clamp(max=0.0).view(B, K)
-        tied = ((edge == beyond).view(B, K) & (at_edge_total >= best[:, -1:]) & at_edge_total.isfinite()).any(1)
+        last = scores.gather(1, (room[:, None] - 1).clamp(min=0))  # the worst that was taken, (B, 1)
+        tied = ((edge == beyond).view(B, K) & (at_edge_total >= last) & at_edge_total.isfinite()).any(1)
     return _Chosen(
-        parent=parents.gather(1, living),
-        token=ids.gather(1, living),
-        log_prob=log_probs.gather(1, living),
-        total=best,
-        ends=is_end[:, :K],
-        end_parent=parents[:, :K],
-        end_log_prob=log_probs[:, :K],
+        parent=parents.gather(1, first),
+        token=ids.gather(1, first),
+        log_prob=log_probs.gather(1, first),
+        total=scores.masked_fill(~lives, -torch.inf).gather(1, first),
+        room=room - ends.sum(1),
+        ends=ends,
+        end_parent=parents,
+        end_log_prob=log_probs,
         tied=tied,
         broken=~log_z.isfinite().view(B, K).all(1),
     )
@@ -317,8 +324,6 @@ class _Books:
                 going[i] = False
                 if not pool:
                     self._cut(i, sentence, t, report)
-            elif len(pool) >= self.K:
-                going[i] = False
             elif len(pool) >= self.n_best:
                 worst_kept = sorted((leaf.score for leaf in pool), reverse=True)[self.n_best - 1]
                 going[i] = bool(worst_kept < reachable[i])

@@ -7,10 +7,11 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
 
 def keep_memory() -> bool:
-    """Makes glibc reuse large freed blocks, where it would return each to the kernel and fault it in again at every update.
+    """Makes glibc reuse large freed blocks, where it would return each to the kernel and fault it in again at every
+    update.
 
-    Training on a CPU is about a third faster for it, at the cost of memory that stays with the process. Call it before the first
-    large tensor. Returns whether it was done: other C libraries have no such switch.
+    Training on a CPU is about a third faster for it, at the cost of memory that stays with the process. Call it before
+    the first large tensor. Returns whether it was done: other C libraries have no such switch.
     """
     if sys.platform != "linux":
         return False

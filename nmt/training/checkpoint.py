@@ -193,7 +193,9 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def prune_weights(parent: Path, keep: Collection[int]) -> list[str]:
-    """Removes the folders `update-<n>` of `save_weights` whose number is not in `keep`; a line for each that would not go."""
+    """Removes the folders `update-<n>` of `save_weights` whose number is not in `keep`; a line for each that would not
+    go.
+    """
     names = sorted(path.name for path in parent.iterdir()) if parent.is_dir() else []
     found = [(name, int(name.removeprefix("update-"))) for name in names if re.fullmatch(r"update-[0-9]+", name)]
     warnings = [remove_folder(parent / name) for name, update in found if update not in keep]

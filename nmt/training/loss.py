@@ -11,7 +11,9 @@ from nmt.ops.cross_entropy import projected_cross_entropy
 
 @dataclass(frozen=True)
 class LossSums:
-    """Sums over a batch's real target positions, in nats: `smoothed` has the gradient, `nll` is the plain one for the log."""
+    """Sums over a batch's real target positions, in nats: `smoothed` has the gradient, `nll` is the plain one for the
+    log.
+    """
 
     smoothed: Tensor
     nll: Tensor

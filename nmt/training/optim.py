@@ -1,4 +1,6 @@
-"""Optimisers and learning-rate schedules: the rate is a function of (update, epoch, plateau), so nothing of it can be lost."""
+"""Optimisers and learning-rate schedules: the rate is a function of (update, epoch, plateau), so nothing of it can be
+lost.
+"""
 
 import math
 from dataclasses import dataclass
@@ -81,7 +83,9 @@ def learning_rate(schedule: Schedule, lr: float, update: int, epoch: float, plat
 
 
 def at_update(train: TrainConfig, update: int) -> tuple[Optimizer, float, Schedule, int]:
-    """Optimiser, rate, schedule and updates done before that optimiser's first one, in force at an update counted from 1."""
+    """Optimiser, rate, schedule and updates done before that optimiser's first one, in force at an update counted from
+    1.
+    """
     if train.switch is not None and update >= train.switch.at_update:
         return train.switch.optimizer, train.switch.lr, train.switch.schedule, train.switch.at_update - 1
     return train.optimizer, train.lr, train.schedule, 0

@@ -6,8 +6,8 @@ from typing import Any
 from nmt.recipe import Recipe
 from nmt.training.optim import PlateauState
 
-# Keys that may differ between one start and the next: how long, how often, how to search and to show. All others shape the
-# weights, and a resumed run with another value of them would be neither the old training nor the new one.
+# Keys that may differ between one start and the next: how long, how often, how to search and to show. All others shape
+# the weights, and a resumed run with another value of them would be neither the old training nor the new one.
 _CHANGEABLE = frozenset(
     {
         *("train.updates", "train.validate_every", "train.validate_sentences", "train.save_every", "train.keep"),

@@ -10,8 +10,8 @@ from typing import Self
 class StopRequest:
     """While entered, notes SIGINT and SIGTERM instead of dying of them; `signal_number` is the first one seen.
 
-    A second SIGINT or SIGTERM ends the process as if nobody listened: the last checkpoint is intact on disk whatever happens.
-    Outside the main thread Python delivers no signals, and this does nothing.
+    A second SIGINT or SIGTERM ends the process as if nobody listened: the last checkpoint is intact on disk whatever
+    happens. Outside the main thread Python delivers no signals, and this does nothing.
     """
 
     def __init__(self) -> None:

@@ -54,6 +54,7 @@ class _Window:
     grad_norm: float = 0.0
 
     def add(self, batch: Batch, nll: float, grad_norm: float) -> None:
+        """Takes in one update."""
         self.updates += 1
         self.nll += nll
         self.tgt_tokens += batch.tgt_tokens
@@ -63,16 +64,20 @@ class _Window:
 
 
 class Publish(Protocol):
-    """Writes the run's model.safetensors: weights, the updates they are the mean of, and scores by the name of the text."""
+    """Writes the run's model.safetensors: weights, the updates they are the mean of, and scores by the name of the
+    text.
+    """
 
-    def __call__(self, weights: dict[str, Tensor], updates: list[int], scores: dict[str, Score]) -> None: ...
+    def __call__(self, weights: dict[str, Tensor], updates: list[int], scores: dict[str, Score]) -> None:
+        """Writes it, whole or not at all."""
+        ...
 
 
 class Trainer:
     """Trains a model on prepared data in a run folder; `run` returns when there is nothing left to do.
 
-    Everything random is a function of (seed, update, part): dropout is seeded before each part of each update and the batches of
-    an epoch are a function of (seed, epoch), so a checkpoint needs no generator's state.
+    Everything random is a function of (seed, update, part): dropout is seeded before each part of each update and the
+    batches of an epoch are a function of (seed, epoch), so a checkpoint needs no generator's state.
     """
 
     def __init__(
@@ -101,10 +106,10 @@ class Trainer:
         self.started = time.monotonic()
         self.fixed: dict[str, Any] = {}
 
-    # --- the loop ---------------------------------------------------------------------------------------------------------
-
     def run(self, stop: StopRequest) -> str:
-        """Updates until the recipe's number, or its patience, is reached: returns which. Stopped when a signal asked for it."""
+        """Updates until the recipe's number, or its patience, is reached: returns which. Stopped when a signal asked
+        for it.
+        """
         train, progress = self.recipe.train, self.progress
         window = _Window(time.monotonic())
         for pairs in self._stream():
@@ -198,16 +203,14 @@ class Trainer:
         if self.progress.skipped_in_a_row > self.recipe.train.max_skipped:
             lines = ", ".join(str(i + 1) for i in pairs[:5])
             raise TrainingStopped(
-                f"update {update:,} has had {self.progress.skipped_in_a_row} batches in a row whose loss or gradient is "
-                f"not finite (loss {nll}, gradient norm {norm}; last batch holds training pairs {lines}, ...)",
+                f"update {update:,}: {self.progress.skipped_in_a_row} batches in a row had a loss or gradient that is "
+                f"not finite (loss {nll}, gradient norm {norm}; the last one holds training pairs {lines}, ...)",
                 "lower train.lr or train.clip_norm, or use compute.dtype: float32; the last checkpoint is intact",
             )
 
     def _epochs_done(self) -> float:
         """Passes done before the next update, with their fraction."""
         return self.progress.epoch + self.progress.batch / self.epoch_size
-
-    # --- watching ---------------------------------------------------------------------------------------------------------
 
     def _log_update(self, window: _Window) -> None:
         progress, train = self.progress, self.recipe.train
@@ -267,10 +270,8 @@ class Trainer:
         target = self.prepared.tokenizers[1]
         return validate(self.model, self.prepared.valid, target, self.recipe.search, tokens, sentences)
 
-    # --- keeping ----------------------------------------------------------------------------------------------------------
-
     def begin(self, fixed: dict[str, Any]) -> None:
-        """Takes up the newest checkpoint of the run, if there is one; `fixed` is what a resumed run must share with it."""
+        """Takes up the run's newest checkpoint, if there is one; `fixed` is what a resumed run must share with it."""
         self.fixed = fixed
         found = checkpoint.load_latest(self.folder, self.reporter.say)
         if found is None:

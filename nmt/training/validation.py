@@ -23,7 +23,7 @@ _ROWS = 640
 
 @dataclass(frozen=True)
 class Validation:
-    """loss in nats a target token (end of sentence included); bleu with its signature; the translations in corpus order."""
+    """loss in nats a target token, end of sentence included; bleu with its signature; translations in corpus order."""
 
     loss: float
     bleu: Score
@@ -38,7 +38,7 @@ def validate(
     batch_tokens: int,
     sentences: int | None = None,
 ) -> Validation:
-    """Loss on all pairs of the shard; BLEU on the first `sentences` of them, or all. Leaves the model in evaluation mode."""
+    """Loss on all pairs; BLEU on the first `sentences` of them, or all. Leaves the model in evaluation mode."""
     loss = mean_loss(model, shard, batch_tokens)
     count = min(len(shard), sentences or len(shard))
     translations = translate(model, [shard.src_ids(i) for i in range(count)], target, config)

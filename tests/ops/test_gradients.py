@@ -95,7 +95,8 @@ def test_additive_attention_by_hand() -> None:
 def test_projected_cross_entropy_equals_torch(
     monkeypatch: pytest.MonkeyPatch, smoothing: float, with_bias: bool
 ) -> None:
-    monkeypatch.setattr("nmt.ops.cross_entropy.CHUNK", 40)  # three rows at once: several chunks, the last one short
+    monkeypatch.setattr("nmt.ops.cross_entropy.BLOCK", 80)  # seven rows at once, the last block short
+    monkeypatch.setattr("nmt.ops.cross_entropy.CACHED", 33)  # three rows, the last ones one
     features, weight, bias = numbers(23, 5), numbers(11, 5), numbers(11) if with_bias else None
     targets = torch.randint(0, 11, (23,))
     inputs = [features, weight, *([bias] if bias is not None else [])]

@@ -127,6 +127,23 @@ def test_stopping_early_never_changes_the_result(
         assert [(h.ids, h.score) for h in found] == [(h.ids, h.score) for h in full]
 
 
+def test_unlikely_ends_do_not_crowd_out_the_likeliest_hypothesis() -> None:
+    class Straight(Table):
+        """Five words for sure, then the end; the end is always the second choice, but a bad one."""
+
+        def step(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+            step = super().step(*args, **kwargs)
+            self.t = 0 if args[0][0] == BOS else self.t + 1
+            features = torch.zeros_like(step.features)
+            features[:, EOS] = 40.0 if self.t == 5 else 20.0
+            features[:, 4] = 30.0
+            return type(step)(features, step.state, step.weights)
+
+    for beam in (1, 2, 3, 4):
+        (found,) = search(Straight(9), sentence(4, 5, 6), SearchConfig(beam=beam))[0]
+        assert found.ids == [4] * 5
+
+
 def test_stopping_early_saves_steps() -> None:
     model, config = Table(9, 1, spread=3.0, end=6.0), SearchConfig(beam=5, max_len_extra=40)
     with patch.object(Table, "step", autospec=True, side_effect=Table.step) as step:

@@ -1,0 +1,16 @@
+"""What tests of several parts share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of parallel text beside the project; tests that ask for it are skipped where it is not there."""
+    root = Path(__file__).resolve().parent.parent
+    folder = Path(os.environ.get("NMT_SHARED_DATA", root.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no folder {folder}: NMT_SHARED_DATA names the one with the parallel text")
+    return folder.resolve()
