@@ -122,6 +122,7 @@ def test_a_server_that_ignores_ranges_is_read_from_the_start(site: Site, tmp_pat
     site.tricks = ["cut=20000", "ignore-range"]
     get(plain(site), tmp_path)
     assert (tmp_path / "train.en").read_bytes() == DATA
+    assert site.ranges == [None, "bytes=20000-"]
 
 
 def test_a_server_that_sends_another_range_is_not_believed(site: Site, tmp_path: Path) -> None:
@@ -261,6 +262,14 @@ def test_redirects_without_end_or_to_other_schemes_are_not(site: Site, tmp_path:
     )
     assert len(site.ranges) <= 7
     assert visible(tmp_path) == []
+
+
+def test_a_proxy_for_ftp_opens_no_way_to_ftp(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ftp_proxy", site.url)
+    site.tricks = ["redirect=ftp://corpus.invalid/train.en"]
+    site.files["ftp://corpus.invalid/train.en"] = DATA
+    assert "to what is not http (302)" in refused(plain(site, path="/a"), tmp_path)
+    assert len(site.ranges) == 1
 
 
 def test_more_than_the_disk_holds_is_refused_before_it_comes(site: Site, tmp_path: Path) -> None:
