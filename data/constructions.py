@@ -4006,6 +4006,8 @@ WEIGHTS: dict[str, int] = {
     "places_count": 3,
     "reflexive_present": 3,
     "superlative": 3,
+    "comparative_more": 4,
+    "superlative_person": 3,
     **dict.fromkeys(
         (
             *(
@@ -4028,7 +4030,7 @@ WEIGHTS: dict[str, int] = {
                 "without_doing",
                 "dative_noun",
             ),
-            *("indirect_person", "linked_infinitive", "comparative_more", "superlative_person", "reflexive_perfect"),
+            *("indirect_person", "linked_infinitive", "reflexive_perfect"),
             *("body_pain",),
         ),
         2,
@@ -4084,7 +4086,8 @@ def setback(draw: Draw, who: Phrase, tense: str) -> Both:
 
 def because_tired(draw: Draw, who: Phrase, tense: str) -> Both:
     """Gives a pause and its reason: "he rested because he was tired"."""
-    en, fr = clause(who, *draw.pick(((REST, tense), (lexicon.GO_HOME, tense), (lexicon.STAY, tense, HOME))))
+    pause, place = draw.pick(((REST, ("", "")), (lexicon.GO_HOME, ("", "")), (lexicon.STAY, HOME)))
+    en, fr = clause(who, pause, tense, place)
     state_name = draw.pick(("tired", "sick", "sad", "worried"))
     adjective = next(a for a in lexicon.ADJECTIVES if a.en == state_name)
     state = "will be" if tense == "future" else english.to_be(who.person, True)

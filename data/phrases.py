@@ -24,12 +24,15 @@ class Draw:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.used: Counter[Hashable] = Counter()
+        # The construction being drawn: what it has used itself weighs more than what the others have.
+        self.context = ""
 
     def pick(self, items: Sequence[T]) -> T:
         """Gives one of the items: the least used of three drawn."""
         drawn = [items[self.random.randrange(len(items))] for _ in range(3)]
-        chosen = min(drawn, key=lambda item: self.used[item])
+        chosen = min(drawn, key=lambda item: self.used[item] + 5 * self.used[self.context, item])
         self.used[chosen] += 1
+        self.used[self.context, chosen] += 1
         return chosen
 
     def chance(self, probability: float) -> bool:
