@@ -437,6 +437,12 @@ def room(draw: Draw) -> Both:
     return f"in the {entry.en}", "dans " + noun_phrase(entry, "the").fr
 
 
+def indoors(draw: Draw) -> Both:
+    """Gives a room under a roof."""
+    entry = draw.pick(tuple(n for n in lexicon.NOUNS["room"] if n.en not in ("garden", "courtyard")))
+    return f"in the {entry.en}", "dans " + noun_phrase(entry, "the").fr
+
+
 def somewhere(draw: Draw) -> Both:
     """Gives a place of any of these sorts."""
     return draw.pick((venue, room, location))(draw)
@@ -708,6 +714,10 @@ def object_of(
 ) -> Both:
     """Gives something the action may be done to."""
     entry = draw.pick(lexicon.objects_of(action))
+    if action.en.base in ("accept", "refuse"):
+        # One does not accept one's own idea.
+        several = draw.chance(0.4)
+        return complement(action, noun_phrase(entry, draw.pick(("the", "these" if several else "this")), several))
     definite = definite or negative and action.en.base not in HAVING_NONE
     plain = plain or action.en.base in CHANGING
     many = {"count": True, "wear": entry.kind == "footwear"}.get(action.en.base)
