@@ -41,6 +41,7 @@ from phrases import (
     habit_time,
     indefinite,
     indirect,
+    indoors,
     interlocutor,
     join,
     location,
@@ -57,7 +58,6 @@ from phrases import (
     planned,
     pronoun,
     relative,
-    room,
     setting,
     someone,
     somewhere,
@@ -174,7 +174,14 @@ HABITUAL = (
         "pick",
         "feed",
     ),
-    *("count", "sing", "check", "photograph", "translate", "admire", "lift", "move", "push", "fill"),
+    *(
+        "count",
+        "sing",
+        "check",
+        "photograph",
+        "translate",
+        "admire",
+    ),
 )
 
 
@@ -461,7 +468,11 @@ def negation_never(draw: Draw) -> Pair:
 def negation_no_longer(draw: Draw) -> Pair:
     """The dancer no longer lives in Vienna."""
     who = subject(draw)
-    choices = (deed(draw, who, ongoing=True), (lexicon.LIVE, location(draw)), (lexicon.LIKE, liked(draw)))
+    choices = (
+        deed(draw, who, negative=True, ongoing=True),
+        (lexicon.LIVE, location(draw)),
+        (lexicon.LIKE, liked(draw)),
+    )
     action, rest = draw.pick(choices)
     tense = draw.pick(("present", "present", "future")) if action is not lexicon.LIKE else "present"
     return Pair(*clause(who, action, tense, rest, negation="no longer"))
@@ -496,7 +507,7 @@ LIKED = (
 def negation_not_yet(draw: Draw) -> Pair:
     """I have not finished the letter yet."""
     who = subject(draw)
-    action, rest = act(draw, who)
+    action, rest = act(draw, who, negative=True)
     return Pair(*clause(who, action, "perfect", rest, negation="not yet"))
 
 
@@ -1078,21 +1089,32 @@ def order_pronoun_negative(draw: Draw) -> Pair:
 @construction
 def order_reflexive(draw: Draw) -> Pair:
     """Get up at seven o'clock!"""
-    action = draw.pick(
-        tuple(
-            a
-            for a in lexicon.REFLEXIVES
-            if a.en.base + a.en.particle not in ("getlost", "makea mistake", "getbored", "fallasleep")
-        )
+    action, complements = draw.pick(
+        tuple((a, ORDERED[a.en.particle]) for a in lexicon.REFLEXIVES if a.en.particle in ORDERED)
     )
     negative = draw.chance(0.4)
-    time = draw.pick(
-        (clock(draw), ("here", "ici"), ("this evening", "ce soir"), ("now", "maintenant"), ("", ""), room(draw))
-    )
-    if action.en.base in ("complain", "hurry", "get") and time[0].startswith("in "):
-        time = ("", "")
+    time = clock(draw) if draw.chance(0.5) and action.en.base not in STILL else draw.pick(complements)
     fr = french.imperative_group(action.fr, french.VOUS, negation="pas" if negative else "")
     return Pair(order_en(action, time[0], negative), f"{fr} {time[1]}", draw.pick((".", "!")))
+
+
+_MOMENTS: tuple[Both, ...] = (("now", "maintenant"), ("this evening", "ce soir"), ("tomorrow", "demain"), ("", ""))
+_SPOTS: tuple[Both, ...] = (
+    ("here", "ici"),
+    ("in the garden", "dans le jardin"),
+    ("in the corridor", "dans le couloir"),
+)
+# What may follow the order, by the particle of the English verb.
+ORDERED: dict[str, tuple[Both, ...]] = {
+    "up": _MOMENTS,
+    "dressed": (*_MOMENTS, ("in the bedroom", "dans la chambre"), ("in the bathroom", "dans la salle de bains")),
+    "to bed": _MOMENTS,
+    "for a walk": (*_MOMENTS, ("in the garden", "dans le jardin")),
+    "down": (*_SPOTS, ("in the kitchen", "dans la cuisine"), ("in the armchair", "dans le fauteuil")),
+    "fun": (*_MOMENTS, *_SPOTS),
+    "": (("now", "maintenant"), *_SPOTS, ("", "")),
+}
+STILL = ("hurry", "complain", "sit", "have")
 
 
 @construction
@@ -1177,8 +1199,30 @@ def question_want(draw: Draw) -> Pair:
     if draw.chance(0.5):
         portion = portion_of(draw, wish=True)
         return Pair(f"would you like {portion[0]}", f"voulez-vous {portion[1]}", "?")
-    action, rest = deed(draw, YOU, willed=True)
+    action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.en.base in WISHED))
+    rest = object_of(draw, action, YOU, plain=True)
     return Pair(f"would you like to {base(action, rest[0])}", f"voulez-vous {infinitive(action, YOU, rest[1])}", "?")
+
+
+WISHED = (
+    *(
+        "eat",
+        "drink",
+        "visit",
+        "read",
+        "watch",
+        "rent",
+        "buy",
+        "learn",
+        "order",
+        "taste",
+        "choose",
+        "borrow",
+        "study",
+        "draw",
+    ),
+    *("photograph", "plant", "sell", "pick", "organise"),
+)
 
 
 @construction
@@ -1842,7 +1886,7 @@ def comparison(draw: Draw) -> tuple[Phrase, Phrase, lexicon.Adjective]:
                 "fruit",
             )
         )
-        one, two = draw.pair(lexicon.NOUNS[kind])
+        one, two = draw.pair(tuple(n for n in lexicon.NOUNS[kind] if n.en not in ("country", "street", "region")))
         shared = [
             adjective
             for adjective in lexicon.adjectives_for(one)
@@ -2237,7 +2281,7 @@ def too_many(draw: Draw) -> Pair:
     degree = draw.pick(
         (("too many", "trop de"), ("a lot of", "beaucoup de"), ("enough", "assez de"), ("not enough", "pas assez de"))
     )
-    place = room(draw) if entry.kind not in ("vehicle", "person") else ("in this city", "dans cette ville")
+    place = indoors(draw) if entry.kind not in ("vehicle", "person") else ("in this city", "dans cette ville")
     if entry.kind in ("animal",):
         place = draw.pick((("on this farm", "dans cette ferme"), ("in this village", "dans ce village")))
     noun_fr = entry.french(True)
@@ -2318,7 +2362,7 @@ def there_is(draw: Draw) -> Pair:
     determiner = draw.pick(("some", "two", "three", "several", "four")) if many else "a"
     phrase = noun_phrase(entry, determiner, many, adjective)
     verb = draw.pick((("is", "are", "a"), ("is", "are", "a"), ("was", "were", "avait"), ("will be", "will be", "aura")))
-    place = room(draw)
+    place = indoors(draw)
     if entry.kind in ("plant", "animal"):
         place = draw.pick(
             (
@@ -2397,9 +2441,9 @@ def there_is_not(draw: Draw) -> Pair:
     verb = draw.pick((("is", "are", "a"), ("was", "were", "avait")))
     more = draw.pick((("", "pas"), (" more", "plus")))
     en = f"any{more[0]} {entry.english(many)}"
-    place = draw.pick((("in the kitchen", "dans la cuisine"), ("on the table", "sur la table"), room(draw)))
+    place = draw.pick((("in the kitchen", "dans la cuisine"), ("on the table", "sur la table"), indoors(draw)))
     if entry.kind == "furniture":
-        place = room(draw)
+        place = indoors(draw)
     return Pair(f"there {verb[many]} not {en} {place[0]}", f"il ne y {verb[2]} {more[1]} {phrase.fr} {place[1]}")
 
 
@@ -2418,7 +2462,10 @@ def weather(draw: Draw) -> Pair:
     kind = draw.pick(kinds)
     tense = draw.number(0, 2)
     verb = WEATHER_VERBS[kind[3]][tense]
-    place = location(draw)
+    land = draw.pick(
+        tuple(p for p in (*lexicon.COUNTRIES, *lexicon.CITIES) if p.en not in HOT_LANDS or kind[3] != "neiger")
+    )
+    place = f"in {land.en}", land.inside
     time = (("today", "aujourd'hui"), ("", ""), ("", ""))[tense]
     if tense == 2:
         time = future_time(draw)
@@ -2442,25 +2489,49 @@ WEATHER_VERBS = {
 @construction
 def weather_season(draw: Draw) -> Pair:
     """It often rains in Belgium in autumn."""
-    en, fr = draw.pick(
+    months, season, skies = draw.pick(CLIMATE)
+    place = draw.pick(tuple(p for p in (*lexicon.COUNTRIES, *lexicon.CITIES) if p.en not in HOT_LANDS))
+    name = draw.pick(months)
+    month = next(m for m in lexicon.MONTHS if m[0] == name)
+    time = season if draw.chance(0.5) else (f"in {month[0]}", f"en {month[1]}")
+    en, fr = draw.pick(skies)
+    return Pair(f"{en} in {place.en} {time[0]}", f"{fr} {place.inside} {time[1]}")
+
+
+# Where it does not snow, or where the seasons are others.
+HOT_LANDS = ("Egypt", "Morocco", "India", "Brazil", "Mexico")
+
+_WET: tuple[Both, ...] = (
+    ("it often rains", "il pleut souvent"),
+    ("it sometimes rains", "il pleut parfois"),
+    ("it is often windy", "il y a souvent du vent"),
+    ("it is often foggy", "il y a souvent du brouillard"),
+)
+CLIMATE: tuple[tuple[tuple[str, ...], Both, tuple[Both, ...]], ...] = (
+    (("March", "April", "May"), ("in spring", "au printemps"), (*_WET, ("it rarely snows", "il neige rarement"))),
+    (
+        ("June", "July", "August"),
+        ("in summer", "en été"),
         (
-            ("it often rains", "il pleut souvent"),
-            ("it often snows", "il neige souvent"),
-            ("it is very cold", "il fait très froid"),
-            ("it is very hot", "il fait très chaud"),
-            ("it is always cold", "il fait toujours froid"),
+            ("it is often hot", "il fait souvent chaud"),
+            ("it is sometimes very hot", "il fait parfois très chaud"),
             ("it never snows", "il ne neige jamais"),
-            ("it rarely rains", "il pleut rarement"),
-            ("it rarely snows", "il neige rarement"),
-        )
-    )
-    place = location(draw)
-    season = (
-        draw.pick(lexicon.SEASONS)
-        if draw.chance(0.6)
-        else tuple(f"{w} {m}" for w, m in zip(("in", "en"), draw.pick(lexicon.MONTHS), strict=True))
-    )
-    return Pair(f"{en} {place[0]} {season[0]}", f"{fr} {place[1]} {season[1]}")
+            ("it sometimes rains", "il pleut parfois"),
+            ("it is often sunny", "il y a souvent du soleil"),
+        ),
+    ),
+    (("September", "October", "November"), ("in autumn", "en automne"), _WET),
+    (
+        ("December", "January", "February"),
+        ("in winter", "en hiver"),
+        (
+            *_WET,
+            ("it is often cold", "il fait souvent froid"),
+            ("it is sometimes very cold", "il fait parfois très froid"),
+            ("it sometimes snows", "il neige parfois"),
+        ),
+    ),
+)
 
 
 @construction
@@ -2472,24 +2543,18 @@ def weather_and(draw: Draw) -> Pair:
             ("it is raining", "il pleut"),
             ("it is snowing", "il neige"),
             ("it is cold", "il fait froid"),
-            ("it is too hot", "il fait trop chaud"),
             ("it is windy", "il y a du vent"),
         )
     )
     if draw.chance(0.5):
         en, fr = clause(
-            who, lexicon.STAY, "progressive", draw.pick((("at home", "à la maison"), ("in bed", "au lit"), room(draw)))
+            who,
+            lexicon.STAY,
+            "progressive",
+            draw.pick((("at home", "à la maison"), ("in bed", "au lit"), indoors(draw))),
         )
     else:
-        phrase = object_phrase(
-            draw,
-            draw.pick(
-                tuple(
-                    n for n in lexicon.nouns("clothes") if n.en in ("coat", "hat", "scarf", "sweater", "jacket", "cap")
-                )
-            ),
-            who,
-        )
+        phrase = object_phrase(draw, draw.pick(lexicon.entries(("warm",))), who, many=False)
         en, fr = clause(
             who, next(a for a in lexicon.TRANSITIVE if a.en.base == "wear"), "progressive", (phrase.en, phrase.fr)
         )
@@ -2950,8 +3015,10 @@ def reflexive_present(draw: Draw) -> Pair:
     tense = draw.pick(("present", "future", "used_to"))
     time = clock(draw) if action.en.particle in ("up", "to bed", "asleep", "dressed") else ("", "")
     habit = habit_time(draw) if tense != "future" else future_time(draw)
-    if time[0] and habit[0].startswith(("in ", "to")):
-        habit = ("every day", "tous les jours") if tense != "future" else ("tomorrow", "demain")
+    if time[0]:
+        day = draw.pick(lexicon.WEEKDAYS)
+        often = draw.pick((("every day", "tous les jours"), (f"on {english.plural(day[0])}", f"le {day[1]}")))
+        habit = often if tense != "future" else ("tomorrow", "demain")
     en, fr = clause(who, action, tense)
     return Pair(f"{en} {time[0]} {habit[0]}", f"{fr} {time[1]} {habit[1]}")
 
@@ -2972,7 +3039,15 @@ def reflexive_infinitive(draw: Draw) -> Pair:
     who = subject(draw)
     action = draw.pick(tuple(a for a in lexicon.REFLEXIVES if a.en.particle not in ("a mistake", "lost", "bored")))
     modal = draw.pick(MODALS)
-    time = draw.pick((("", ""), future_time(draw), ("now", "maintenant"), ("before dinner", "avant le dîner")))
+    time = draw.pick(
+        (
+            ("", ""),
+            ("tomorrow", "demain"),
+            ("tonight", "ce soir"),
+            ("now", "maintenant"),
+            ("before dinner", "avant le dîner"),
+        )
+    )
     return Pair(
         f"{who.en} {modal_en(modal, who)} {base(action)} {time[0]}",
         f"{who.fr} {modal_fr(modal, who)} {infinitive(action, who)} {time[1]}",
@@ -3057,15 +3132,15 @@ def modal_past(draw: Draw) -> Pair:
 def know_how(draw: Draw) -> Pair:
     """My daughter knows how to swim."""
     who = subject(draw)
+    negation = draw.chance(0.5)
     if draw.chance(0.6):
         action = draw.pick(tuple(a for a in ACTIONS if a.en.base in SKILLS))
         entry = draw.pick(countable(action))
-        phrase = noun_phrase(entry, "this") if draw.chance(0.5) else noun_phrase(entry, "a")
+        phrase = noun_phrase(entry, "this") if negation or draw.chance(0.3) else noun_phrase(entry, "a")
         rest = phrase.en, phrase.fr
     else:
         swim = ("swim", "dance", "sing", "cook", "read")
         action, rest = draw.pick(tuple(a for a in lexicon.INTRANSITIVE if a.en.base in swim)), ("", "")
-    negation = draw.chance(0.5)
     en = verb_en(who, lexicon.KNOW_HOW, "present", "not" if negation else "")
     fr = french_verb(who, lexicon.KNOW_HOW, "present", "pas" if negation else "")
     return Pair(f"{who.en} {en} how to {base(action, rest[0])}", f"{who.fr} {fr} {infinitive(action, who, rest[1])}")
@@ -3228,7 +3303,8 @@ PURPOSES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 def before_doing(draw: Draw) -> Pair:
     """Close the windows before leaving."""
     who = subject(draw)
-    action, rest = act(draw, who)
+    tense = draw.pick(("past", "future"))
+    action, rest = act(draw, who, willed=planned(tense))
     second, more = draw.pick(
         (
             (lexicon.LEAVE, ("", "")),
@@ -3237,11 +3313,8 @@ def before_doing(draw: Draw) -> Pair:
             (lexicon.GO, destination(draw)),
         )
     )
-    word = draw.pick((("before", "avant de"), ("without", "sans")))
-    if word[0] == "without" and second in (lexicon.LEAVE, lexicon.GO_OUT, lexicon.GO):
-        word = ("before", "avant de")
-    en, fr = clause(who, action, draw.pick(("past", "future")), rest)
-    return Pair(f"{en} {word[0]} {ing(second, more[0])}", f"{fr} {word[1]} {infinitive(second, who, more[1])}")
+    en, fr = clause(who, action, tense, rest)
+    return Pair(f"{en} before {ing(second, more[0])}", f"{fr} avant de {infinitive(second, who, more[1])}")
 
 
 @construction
@@ -3341,7 +3414,7 @@ def condition_real(draw: Draw) -> Pair:
         else:
             action, rest = draw.pick(
                 (
-                    (lexicon.STAY, draw.pick((("at home", "à la maison"), ("in bed", "au lit"), room(draw)))),
+                    (lexicon.STAY, draw.pick((("at home", "à la maison"), ("in bed", "au lit"), indoors(draw)))),
                     (
                         lexicon.GO,
                         draw.pick(
@@ -3393,7 +3466,7 @@ def done_to(draw: Draw, who: Phrase, name: str, kinds: tuple[str, ...] = ()) -> 
     """Gives one named action with an object that suits it, of some kinds when they are given."""
     action = next(a for a in lexicon.TRANSITIVE if a.en.base == name)
     choices = lexicon.entries(kinds) if kinds else lexicon.objects_of(action)
-    return action, complement(action, object_phrase(draw, draw.pick(choices), who))
+    return action, complement(action, object_phrase(draw, draw.pick(choices), who, many=None if not kinds else False))
 
 
 def swimming(draw: Draw) -> tuple[Action, Both]:
@@ -3617,7 +3690,7 @@ def so_that_result(draw: Draw) -> Pair:
         (
             (lexicon.GO_HOME, draw.pick((*TRANSPORT, ("", "")))),
             (lexicon.LEAVE, draw.pick((("very early", "très tôt"), ("without a word", "sans un mot")))),
-            (lexicon.STAY, draw.pick((("at home", "à la maison"), ("in bed", "au lit"), room(draw)))),
+            (lexicon.STAY, draw.pick((("at home", "à la maison"), ("in bed", "au lit"), indoors(draw)))),
             (next(a for a in lexicon.SOCIAL if a.en.base == "call"), complement(lexicon.LIKE, someone(draw, who))),
             (
                 next(a for a in lexicon.INDIRECT if a.en.base == "phone"),
@@ -3793,7 +3866,7 @@ CAREFUL = (
         "explain",
         "read",
     ),
-    *("eat", "drink", "prepare", "cross", "check", "build", "describe", "fill", "count", "water", "make"),
+    *("prepare", "cross", "check", "build", "describe", "fill", "count", "water", "make"),
 )
 
 
@@ -3804,12 +3877,13 @@ def passive_past(draw: Draw) -> Pair:
     entry = draw.pick(tuple(n for n in countable(action) if n.kind != "language"))
     many = draw.chance(0.35)
     phrase = noun_phrase(entry, draw.pick(("the", "these" if many else "this")), many)
-    verb = draw.pick(
-        (
-            (english.to_be(phrase.person, True), french.predicate(french.Verb("être"), phrase.person, "perfect")),
-            ("will be", french.simple_form("être", "future", phrase.person)),
-        )
+    was = (
+        english.to_be(phrase.person, True),
+        french.predicate(french.Verb("être"), phrase.person, "perfect"),
     )
+    verb = draw.pick((was, was, ("will be", french.simple_form("être", "future", phrase.person))))
+    if action.en.base == "build" or not action.willed:
+        verb = was
     participle = french.agree(french.paradigm(action.fr.infinitive).participle, entry.gender, many)
     by = someone(draw, phrase)
     rest = draw.pick(
@@ -4006,6 +4080,8 @@ WEIGHTS: dict[str, int] = {
     "places_count": 3,
     "reflexive_present": 3,
     "superlative": 3,
+    "comparative_more": 4,
+    "superlative_person": 3,
     **dict.fromkeys(
         (
             *(
@@ -4028,7 +4104,7 @@ WEIGHTS: dict[str, int] = {
                 "without_doing",
                 "dative_noun",
             ),
-            *("indirect_person", "linked_infinitive", "comparative_more", "superlative_person", "reflexive_perfect"),
+            *("indirect_person", "linked_infinitive", "reflexive_perfect"),
             *("body_pain",),
         ),
         2,
@@ -4084,7 +4160,8 @@ def setback(draw: Draw, who: Phrase, tense: str) -> Both:
 
 def because_tired(draw: Draw, who: Phrase, tense: str) -> Both:
     """Gives a pause and its reason: "he rested because he was tired"."""
-    en, fr = clause(who, *draw.pick(((REST, tense), (lexicon.GO_HOME, tense), (lexicon.STAY, tense, HOME))))
+    pause, place = draw.pick(((REST, ("", "")), (lexicon.GO_HOME, ("", "")), (lexicon.STAY, HOME)))
+    en, fr = clause(who, pause, tense, place)
     state_name = draw.pick(("tired", "sick", "sad", "worried"))
     adjective = next(a for a in lexicon.ADJECTIVES if a.en == state_name)
     state = "will be" if tense == "future" else english.to_be(who.person, True)

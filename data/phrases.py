@@ -24,12 +24,15 @@ class Draw:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.used: Counter[Hashable] = Counter()
+        # The construction being drawn: what it has used itself weighs more than what the others have.
+        self.context = ""
 
     def pick(self, items: Sequence[T]) -> T:
         """Gives one of the items: the least used of three drawn."""
         drawn = [items[self.random.randrange(len(items))] for _ in range(3)]
-        chosen = min(drawn, key=lambda item: self.used[item])
+        chosen = min(drawn, key=lambda item: self.used[item] + 5 * self.used[self.context, item])
         self.used[chosen] += 1
+        self.used[self.context, chosen] += 1
         return chosen
 
     def chance(self, probability: float) -> bool:
@@ -434,6 +437,12 @@ def room(draw: Draw) -> Both:
     return f"in the {entry.en}", "dans " + noun_phrase(entry, "the").fr
 
 
+def indoors(draw: Draw) -> Both:
+    """Gives a room under a roof."""
+    entry = draw.pick(tuple(n for n in lexicon.NOUNS["room"] if n.en not in ("garden", "courtyard")))
+    return f"in the {entry.en}", "dans " + noun_phrase(entry, "the").fr
+
+
 def somewhere(draw: Draw) -> Both:
     """Gives a place of any of these sorts."""
     return draw.pick((venue, room, location))(draw)
@@ -705,6 +714,10 @@ def object_of(
 ) -> Both:
     """Gives something the action may be done to."""
     entry = draw.pick(lexicon.objects_of(action))
+    if action.en.base in ("accept", "refuse"):
+        # One does not accept one's own idea.
+        several = draw.chance(0.4)
+        return complement(action, noun_phrase(entry, draw.pick(("the", "these" if several else "this")), several))
     definite = definite or negative and action.en.base not in HAVING_NONE
     plain = plain or action.en.base in CHANGING
     many = {"count": True, "wear": entry.kind == "footwear"}.get(action.en.base)
