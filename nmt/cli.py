@@ -143,7 +143,7 @@ def translate(
         typer.Option(
             "--model",
             metavar="PATH",
-            help="A model file or a run's folder; several are averaged word by word. Without it, the newest run.",
+            help="A model file or a run's folder; without it, the newest run.",
             show_default=False,
         ),
     ] = None,

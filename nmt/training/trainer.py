@@ -18,13 +18,14 @@ from nmt.errors import ModelError, Stopped, TrainingStopped, UsageError
 from nmt.metrics import Score
 from nmt.models.contract import Seq2Seq
 from nmt.recipe import Plateau, Recipe
+from nmt.runs import now
 from nmt.training import checkpoint
 from nmt.training.events import EventLog
 from nmt.training.loss import batch_loss
 from nmt.training.optim import at_update, build_optimizer, learning_rate
 from nmt.training.progress import Progress, Validated, changed_keys
 from nmt.training.stopping import StopRequest
-from nmt.training.validation import Validation, validate
+from nmt.training.validation import Target, Validation, validate
 
 LOG_EVERY = 50
 
@@ -267,7 +268,7 @@ class Trainer:
 
     def _measure(self, sentences: int | None) -> Validation:
         tokens = self.recipe.train.batch_tokens or 2000
-        target = self.prepared.tokenizers[1]
+        target = Target(self.prepared.tokenizers[1], self.recipe.corpus.tgt)
         return validate(self.model, self.prepared.valid, target, self.recipe.search, tokens, sentences)
 
     def begin(self, fixed: dict[str, Any]) -> None:
@@ -370,8 +371,3 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}"
-
-
-def now() -> str:
-    """This moment in UTC, for the log: which run is the newest is told by it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
