@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nmt.batch import UNK
-from nmt.corpus.encoding import Side, encoded
+from nmt.corpus.encoding import Pairs, Side, encoder
 from nmt.corpus.pairs import (
     CorpusFiles,
     Counts,
@@ -47,7 +47,6 @@ _REPORT_EVERY = 30.0  # seconds between lines of progress
 _SAME_SHARE = 0.01  # of the training pairs: more copies of the source teach a model to copy
 
 Say = Callable[[str], None]
-Pairs = Iterable[tuple[str, str]]
 
 
 def prepare(
@@ -172,26 +171,26 @@ class _Making:
         failpoint("prepare.learned")
         n_ids = (tokenizers[0].n_ids, tokenizers[1].n_ids)
         content: dict[str, bytes | Callable[[Path], None]] = {}
-        unknown = np.zeros(2, np.int64)
-        pieces = np.zeros(2, np.int64)
+        unknown, pieces = np.zeros(2, np.int64), np.zeros(2, np.int64)
         done = 0
         told = time.monotonic()
-        for part in [*train, *held_out]:
-            writer = ShardWriter(work, part.shard, n_ids)
-            for chunk in encoded(part.pairs(), tokenizers, self.workers):
-                kept = _kept(chunk, part.counts, None if part.held_out else corpus)
-                for i, side in enumerate(kept):
-                    writer.add(i, side.ids, side.lengths, side.lines)
-                    if not part.held_out:
-                        unknown[i] += np.count_nonzero(side.ids == UNK)
-                        pieces[i] += len(side.ids)
-                done += len(chunk[0].lines)
-                if time.monotonic() - told > _REPORT_EVERY:
-                    told = time.monotonic()
-                    self.say(f"encoded {done:,} pairs")
-            writer.close()
-            content[f"{part.shard}.safetensors"] = writer.write
-            failpoint("prepare.encoded")
+        with encoder(tokenizers, self.workers) as encode:
+            for part in [*train, *held_out]:
+                writer = ShardWriter(work, part.shard, n_ids)
+                for chunk in encode(part.pairs()):
+                    kept = _kept(chunk, part.counts, None if part.held_out else corpus)
+                    for i, side in enumerate(kept):
+                        writer.add(i, side.ids, side.lengths, side.lines)
+                        if not part.held_out:
+                            unknown[i] += np.count_nonzero(side.ids == UNK)
+                            pieces[i] += len(side.ids)
+                    done += len(chunk[0].lines)
+                    if time.monotonic() - told > _REPORT_EVERY:
+                        told = time.monotonic()
+                        self.say(f"encoded {done:,} pairs")
+                writer.close()
+                content[f"{part.shard}.safetensors"] = writer.write
+                failpoint("prepare.encoded")
         n = sum(part.counts.kept for part in train)
         if n == 0:
             read = sum(part.counts.read for part in train)
