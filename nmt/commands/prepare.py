@@ -172,7 +172,7 @@ class _Making:
         n_ids = (tokenizers[0].n_ids, tokenizers[1].n_ids)
         content: dict[str, bytes | Callable[[Path], None]] = {}
         unknown, pieces = np.zeros(2, np.int64), np.zeros(2, np.int64)
-        done = 0
+        done, total = 0, sum(part.counts.read for part in [*train, *held_out])
         told = time.monotonic()
         with encoder(tokenizers, self.workers) as encode:
             for part in [*train, *held_out]:
@@ -187,7 +187,7 @@ class _Making:
                     done += len(chunk[0].lines)
                     if time.monotonic() - told > _REPORT_EVERY:
                         told = time.monotonic()
-                        self.say(f"encoded {done:,} pairs")
+                        self.say(f"encoded {done:,} of {total:,} pairs")
                 writer.close()
                 content[f"{part.shard}.safetensors"] = writer.write
                 failpoint("prepare.encoded")
@@ -337,14 +337,18 @@ def _notes(parts: list[_Part], corpus: CorpusConfig) -> list[str]:
     for part in parts:
         counts, name = part.counts, part.files.name
         if counts.separators:
-            notes.append(f"note: {name}: {counts.separators:,} tabs and other separators became spaces")
+            notes.append(f"note: {name}: tabs and other separators that became spaces: {counts.separators:,}")
         if counts.overlap and corpus.overlap == "allow":
-            notes.append(f"warning: {name}: {counts.overlap:,} pairs are also in the validation or test text")
+            notes.append(f"warning: {name}: pairs that are also in the validation or test text: {counts.overlap:,}")
         if counts.repeated and not corpus.dedup:
-            notes.append(f"note: {name}: {counts.repeated:,} pairs occurred before (corpus.dedup: true drops them)")
+            notes.append(
+                f"note: {name}: pairs that occurred before: {counts.repeated:,} (corpus.dedup: true drops them)"
+            )
         if counts.same > _SAME_SHARE * counts.read:
             share = counts.same / counts.read
-            notes.append(f"warning: {name}: source and target are the same in {counts.same:,} pairs ({share:.1%})")
+            notes.append(f"warning: {name}: pairs whose source equals their target: {counts.same:,} ({share:.1%})")
         if counts.empty and part.held_out:
-            notes.append(f"warning: {name}: {counts.empty:,} pairs with an empty side are kept: scores need every line")
+            notes.append(
+                f"warning: {name}: pairs with an empty side: {counts.empty:,}, kept, for scores need every line"
+            )
     return notes
