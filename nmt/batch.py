@@ -1,14 +1,18 @@
 """Batch: the one thing that passes from the corpus to the models, and the ids that every vocabulary begins with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
 
+Ids = Sequence[int] | NDArray[Any]
 Layout = Literal["padded", "rows", "flat"]
 
 
@@ -47,21 +51,26 @@ class Batch:
         return replace(self, **move)
 
 
-def pad_rows(rows: list[list[int]]) -> Tensor:
-    """(len(rows), longest) int64 with PAD on the right; at least one column."""
-    width = max((len(row) for row in rows), default=0) or 1
-    padded = torch.full((len(rows), width), PAD, dtype=torch.int64)
+def pad_rows(rows: Sequence[Ids], *, bos: bool = False, eos: bool = False) -> Tensor:
+    """(len(rows), longest) int64, PAD on the right, BOS before and EOS after where asked for; at least one column."""
+    first = int(bos)
+    width = max((len(row) for row in rows), default=0) + first + int(eos)
+    padded = np.full((len(rows), max(width, 1)), PAD, np.int64)
+    if bos:
+        padded[:, 0] = BOS
     for i, row in enumerate(rows):
-        padded[i, : len(row)] = torch.tensor(row, dtype=torch.int64)
-    return padded
+        padded[i, first : first + len(row)] = row
+        if eos:
+            padded[i, first + len(row)] = EOS
+    return torch.from_numpy(padded)
 
 
-def padded_batch(src: list[list[int]], tgt: list[list[int]]) -> Batch:
+def padded_batch(src: Sequence[Ids], tgt: Sequence[Ids]) -> Batch:
     """A padded batch of sentence pairs given as ids without BOS and EOS."""
     return Batch(
-        src=pad_rows([[*ids, EOS] for ids in src]),
-        tgt_in=pad_rows([[BOS, *ids] for ids in tgt]),
-        tgt_out=pad_rows([[*ids, EOS] for ids in tgt]),
+        src=pad_rows(src, eos=True),
+        tgt_in=pad_rows(tgt, bos=True),
+        tgt_out=pad_rows(tgt, eos=True),
         src_tokens=sum(len(ids) + 1 for ids in src),
         tgt_tokens=sum(len(ids) + 1 for ids in tgt),
         sentences=len(src),

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -368,6 +369,16 @@ def remove_folder(path: Path) -> str | None:
     finally:
         _busy.discard(hidden)
     return None
+
+
+def set_aside(path: Path) -> Path:
+    """Renames `path` to the first free `<name>.aside-<k>` beside it, and returns that; EnvironmentFault if it fails."""
+    taken = (path.with_name(f"{path.name}.aside-{k}") for k in count(1))
+    free = next(candidate for candidate in taken if not os.path.lexists(candidate))
+    with refusals(path, "be renamed"):
+        os.rename(path, free)
+        sync_folder(path.parent)
+    return free
 
 
 def _remove_hidden(hidden: Path) -> None:

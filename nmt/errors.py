@@ -1,4 +1,7 @@
-"""The faults a user can meet: what went wrong, what to do about it, and the exit code that tells a script which kind it was."""
+"""The faults a user can meet: what went wrong, what to do about it, and an exit code that tells a script which kind."""
+
+from collections.abc import Sequence
+from typing import Self
 
 EXIT_PIPE_CLOSED = 141
 
@@ -6,7 +9,7 @@ EXIT_PIPE_CLOSED = 141
 class NmtError(Exception):
     """A fault that is not ours: printed as `error: WHAT` and, on a second line, HINT; no traceback.
 
-    `what` begins with the place (file, line, key) where there is one; `hint` is one line that says what to do, or empty.
+    `what` begins with the place (file, line, key) where there is one; `hint` says what to do, in one line, or is empty.
     """
 
     exit_code: int = 1
@@ -18,14 +21,31 @@ class NmtError(Exception):
 
     def __str__(self) -> str:
         """The lines that belong on stderr, without a final newline."""
-        lines = [f"error: {line}" if i == 0 else f"  {line}" for i, line in enumerate(self.what.splitlines())]
-        return "\n".join(lines + [f"  {line}" for line in self.hint.splitlines()])
+        return _lines(self.what, self.hint)
+
+
+def _lines(what: str, hint: str) -> str:
+    first, *rest = what.splitlines() or [""]
+    return "\n".join([f"error: {first}", *(f"  {line}" for line in [*rest, *hint.splitlines()])])
 
 
 class UsageError(NmtError):
     """The command line or the recipe asks for something that does not exist or cannot be."""
 
     exit_code = 2
+    faults: tuple[tuple[str, str], ...] = ()
+    """What and hint of every fault, where there are several; `what` and `hint` are then the first one's."""
+
+    @classmethod
+    def many(cls, faults: Sequence[tuple[str, str]]) -> Self:
+        """Several faults of one recipe at once, as (what, hint): each prints an `error:` line and its hint."""
+        error = cls(*faults[0])
+        error.faults = tuple(faults)
+        return error
+
+    def __str__(self) -> str:
+        """The lines that belong on stderr, without a final newline."""
+        return "\n".join(_lines(what, hint) for what, hint in self.faults or [(self.what, self.hint)])
 
 
 class DataError(NmtError):

@@ -1,7 +1,7 @@
 """Every key a recipe may hold, with its type, default and meaning: this file is the only list of them.
 
-One frozen model a section, one a kind of model, optimiser and schedule. `recipe_file.py` reads YAML into these; nothing here
-touches a file. Field descriptions are the reference page and the editor's completion, so they are written for users.
+One frozen model a section, one a kind of model, optimiser and schedule. `recipe_file.py` reads YAML into these; nothing
+here touches a file. Field descriptions are the reference page and the editor's completion: they are written for users.
 """
 
 from typing import Annotated, Literal, Self
@@ -21,7 +21,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
-# --- corpus ---------------------------------------------------------------------------------------------------------------
+# --- corpus -----------------------------------------------------------------------------------------------------------
 
 
 class TextPair(Section):
@@ -32,15 +32,15 @@ class TextPair(Section):
     tgt: str
     """File of target sentences, plain or gzip."""
     weight: PositiveFloat = 1.0
-    """How many times an epoch goes through this corpus: 2 repeats it, 0.5 takes half of it, a different half each epoch."""
+    """How many times an epoch goes through this corpus: 2 repeats it, 0.5 takes half of it, each time another half."""
 
 
 class Download(Section):
     """A file that `nmt prepare --fetch` downloads, and what it holds."""
 
-    url: Annotated[str, Field(pattern=r"^https?://")]
+    url: Annotated[str, Field(pattern=r"^https?://", title="an address that begins with http:// or https://")]
     """Where the file is."""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", title="64 hexadecimal digits in lower case")]
     """Its checksum; a file that differs is never used."""
     file: str | None = None
     """Name to keep it under in corpus.folder, when it is not an archive."""
@@ -62,11 +62,11 @@ class CorpusConfig(Section):
     tgt: str
     """Language of the target."""
     folder: str = "."
-    """Folder that the file names below start from, relative to the recipe. Where it does not exist, a folder of its last name
-    is looked for in the folder named by the environment variable NMT_SHARED_DATA."""
+    """Folder that the file names below start from, relative to the recipe. Where it does not exist, a folder of its
+    last name is looked for in the folder named by the environment variable NMT_SHARED_DATA."""
     train: str | TextPair | list[str | TextPair]
-    """Training text: a prefix (`train` stands for train.en and train.fr, or train.en.gz and train.fr.gz), a pair of files
-    {src, tgt, weight}, or a list of these."""
+    """Training text: a prefix (`train` stands for train.en and train.fr, or train.en.gz and train.fr.gz), a pair of
+    files {src, tgt, weight}, or a list of these."""
     valid: str | TextPair
     """Validation text, as for train."""
     test: str | TextPair | None = None
@@ -91,7 +91,7 @@ class TokenizerConfig(Section):
     """How text becomes pieces."""
 
     kind: Literal["bpe", "unigram", "char", "word"] = "bpe"
-    """bpe, unigram and char are sentencepiece models; word is a vocabulary of whole words with an unknown, as in 2014."""
+    """bpe, unigram and char are sentencepiece models; word is a vocabulary of words and an unknown, as in 2014."""
     vocab: Positive = 8000
     """Number of ids on each side, special ones included; for words, the shortlist of the most frequent."""
     joint: bool = True
@@ -104,7 +104,7 @@ class TokenizerConfig(Section):
     """Share of the characters that get a piece of their own; below 1 for scripts with thousands of them."""
 
 
-# --- model ----------------------------------------------------------------------------------------------------------------
+# --- model ------------------------------------------------------------------------------------------------------------
 
 
 class PaperInit(Section):
@@ -128,14 +128,14 @@ class NormalInit(Section):
 
 
 class OrthogonalInit(Section):
-    """Every matrix orthogonal (Saxe et al. 2014) times gain, embeddings normal with standard deviation d_embed^-0.5, biases 0."""
+    """Every matrix orthogonal (Saxe et al. 2014) times gain, embeddings normal with d_embed^-0.5, biases 0."""
 
     kind: Literal["orthogonal"]
     gain: PositiveFloat = 1.0
 
 
 class XavierInit(Section):
-    """Every matrix uniform with Glorot & Bengio's 2010 bound times gain, embeddings normal with d_embed^-0.5, biases 0."""
+    """Matrices uniform in Glorot & Bengio's bound (2010) times gain, embeddings normal with d_embed^-0.5, biases 0."""
 
     kind: Literal["xavier"]
     gain: PositiveFloat = 1.0
@@ -158,8 +158,6 @@ class BahdanauConfig(Section):
     """Hidden layer of the alignment model (n')."""
     d_maxout: Positive = 500
     """Maxout units of the readout (l)."""
-    reset: Literal["before", "after"] = "before"
-    """Where the GRU's reset gate acts: on the state before its matrix, as in the paper, or after it, as cuDNN has it."""
     dropout: Probability = 0.0
     """Dropout on embeddings, annotations and readout. Not in the paper."""
     tied_output: bool = False
@@ -171,9 +169,7 @@ class BahdanauConfig(Section):
     @model_validator(mode="after")
     def _ties_fit(self) -> Self:
         if self.tied_output and self.d_maxout != self.d_embed:
-            raise ValueError(
-                f"tied_output needs d_maxout equal to d_embed, not {self.d_maxout} and {self.d_embed}"
-            )
+            raise ValueError(f"tied_output needs d_maxout equal to d_embed, not {self.d_maxout} and {self.d_embed}")
         return self
 
 
@@ -181,7 +177,7 @@ class BahdanauConfig(Section):
 ModelConfig = BahdanauConfig
 
 
-# --- training -------------------------------------------------------------------------------------------------------------
+# --- training ---------------------------------------------------------------------------------------------------------
 
 
 class Adam(Section):
@@ -260,7 +256,7 @@ class Plateau(Section):
 
 
 class Halving(Section):
-    """Halved every `every_epochs` once `from_epoch` epochs are done (Sutskever 2014: 5 and 0.5; Luong 2015: 5 and 1)."""
+    """Halved every `every_epochs` once `from_epoch` epochs are done (Sutskever 2014: 5, 0.5; Luong 2015: 5, 1)."""
 
     kind: Literal["halving"]
     from_epoch: PositiveFloat = 5.0
@@ -299,7 +295,7 @@ class TrainConfig(Section):
     updates: Positive
     """Optimiser steps in all."""
     loss_per: Literal["token", "sentence"] = "token"
-    """The loss is averaged over target tokens, or summed over each sentence and averaged over sentences (Bahdanau 2015)."""
+    """The loss is averaged over target tokens, or summed over each sentence and averaged over these (Bahdanau 2015)."""
     label_smoothing: Probability = 0.0
     """Probability taken from the right word and spread evenly over the vocabulary (Szegedy et al. 2016)."""
     lr: PositiveFloat = 1e-3
@@ -313,7 +309,7 @@ class TrainConfig(Section):
     max_skipped: Count = 5
     """Updates in a row with a non-finite loss or gradient that are skipped before training stops itself."""
     init: str | None = None
-    """A model.safetensors to continue from: its weights and its tokenizer, with a fresh optimiser. Relative to the recipe."""
+    """A model.safetensors to start from: its weights and tokenizer, with a fresh optimiser. Relative to the recipe."""
     validate_every: Positive = 500
     """Updates between validations (loss, and BLEU by search)."""
     validate_sentences: Positive | None = None
@@ -336,7 +332,7 @@ class TrainConfig(Section):
         return self
 
 
-# --- search and computing -------------------------------------------------------------------------------------------------
+# --- search and computing ---------------------------------------------------------------------------------------------
 
 
 class SearchConfig(Section):
@@ -345,8 +341,8 @@ class SearchConfig(Section):
     beam: Positive = 5
     """Hypotheses kept a sentence; 1 is greedy."""
     length_formula: Literal["gnmt", "average", "none"] = "gnmt"
-    """What divides log P, with |y| counting the end of sentence: gnmt is ((5 + |y|) / 6)^length_penalty (Wu 2016, eq. 14);
-    average is |y|^length_penalty; none is 1."""
+    """What divides log P, with |y| counting the end of sentence: gnmt is ((5 + |y|) / 6)^length_penalty (Wu 2016,
+    equation 14); average is |y|^length_penalty; none is 1."""
     length_penalty: Fraction = 0.6
     """The exponent above; larger favours longer translations."""
     coverage_penalty: Fraction = 0.0
@@ -364,7 +360,7 @@ class ComputeConfig(Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of matrix products; weights, softmax, norms and losses stay float32."""
     kernels: Literal["auto", "plain", "fused"] = "auto"
-    """Which implementation runs: the plain one, the fused one (an error where it cannot run), or what suits the device."""
+    """Which implementation runs: plain, fused (an error where it cannot run), or what suits the device."""
     deterministic: bool = False
     """Same bytes on GPU too, at some cost. On CPU they are the same anyway."""
     threads: Positive | None = None
@@ -374,7 +370,14 @@ class ComputeConfig(Section):
 class Recipe(Section):
     """Everything that shapes a translator, from text to search."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    name: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+            max_length=100,
+            title="up to 100 letters, digits and . _ - that begin with a letter or digit",
+        ),
+    ]
     """Name of the run: its folder is runs/<name>/."""
     corpus: CorpusConfig
     tokenizer: TokenizerConfig = TokenizerConfig()

@@ -1,7 +1,7 @@
 """What training and search may ask of a model, and nothing more; search never names a model.
 
-The rule behind it all: axis 0 is the row. `Memory` has one row a sentence (B), `State` one row a hypothesis (R = B * K, the K
-hypotheses of a sentence side by side), so one `select_rows` reorders, drops and copies any of them.
+The rule behind it all: axis 0 is the row. `Memory` has one row a sentence (B), `State` one row a hypothesis (R = B * K,
+the K hypotheses of a sentence side by side), so one `select_rows` reorders, drops and copies any of them.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.batch import Batch, Layout
+from nmt.ops.linear import linear, wide
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,17 @@ class Step:
 class Seq2Seq(nn.Module, ABC):
     """A translator: encode once, step as often as there are target positions.
 
-    A model gives `encode`, `start`, `step` and a `projection`; `forward` is then the loop over `step`, which is right and slow.
-    A model that can go parallel overrides it, and a test compares the two.
+    A model gives `encode`, `start`, `step` and a `projection`; `forward` is then the loop over `step`, which is right
+    and slow. A model that can go parallel overrides it, and a test compares the two.
     """
 
     layouts: ClassVar[frozenset[Layout]] = frozenset({"padded"})
+    compute_dtype: torch.dtype = torch.float32
+    """Type of matrix products: float32, or bfloat16 by explicit casts; parameters stay as they are."""
     projection: nn.Linear
-    """Features to logits: weight (V, D) and bias (V,) or None; the loss reads them to go through the vocabulary in chunks."""
+    """Features to logits: weight (V, D) and bias (V,) or None; the loss reads them to go through the vocabulary in
+    chunks.
+    """
 
     @abstractmethod
     def encode(self, src: Tensor, keep: Tensor) -> Memory:
@@ -66,7 +71,13 @@ class Seq2Seq(nn.Module, ABC):
 
     @abstractmethod
     def step(self, prev: Tensor, memory: Memory, state: State, want_weights: bool = False) -> Step:
-        """Takes the previous words (R,) one position on. R is a multiple K of the memory's B: row r looks at sentence r // K."""
+        """Takes the previous words (R,) one position on. R is a multiple K of the memory's B: row r looks at sentence r
+        // K.
+        """
+
+    @abstractmethod
+    def initialize(self) -> None:
+        """Fills every parameter as the model's paper says, drawing from torch's generator."""
 
     def forward(self, batch: Batch) -> Tensor:
         """Features (B, T, D) of every target position, given the words before it."""
@@ -81,9 +92,7 @@ class Seq2Seq(nn.Module, ABC):
 
     def project(self, features: Tensor) -> Tensor:
         """Logits (..., V) in float32 of features (..., D)."""
-        bias = self.projection.bias
-        weight = self.projection.weight.to(features.dtype)
-        return nn.functional.linear(features, weight, None if bias is None else bias.to(features.dtype)).float()
+        return linear(features, self.projection.weight, self.projection.bias).to(wide(features.dtype))
 
 
 Record = TypeVar("Record")

@@ -1,0 +1,25 @@
+"""From a model's section of the recipe to the model: one `match`, one case a kind."""
+
+from nmt.models.bahdanau import Bahdanau
+from nmt.models.contract import Seq2Seq
+from nmt.recipe import BahdanauConfig, ModelConfig
+
+
+def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
+    """The model that a recipe describes, for vocabularies of n_src and n_tgt ids; parameters are not initialised yet.
+
+    On the meta device (`with torch.device("meta")`) it allocates nothing, so that sizes can be checked and counted.
+    """
+    match config:
+        case BahdanauConfig():
+            return Bahdanau(
+                n_src,
+                n_tgt,
+                d_embed=config.d_embed,
+                d_hidden=config.d_hidden,
+                d_align=config.d_align,
+                d_maxout=config.d_maxout,
+                dropout=config.dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
+            )

@@ -1,0 +1,105 @@
+"""The recurrence of Bahdanau's decoder over all target positions, given the target words before each (teacher forcing).
+
+Only what depends on the state before stays in the loop: the query, the scores, the weights, the gates. Input
+projections come in, the readout is done outside, and the context enters the gates through values that were multiplied
+by C beforehand, once a sentence: C (sum_j a_j h_j) = sum_j a_j (C h_j). The hand-written backward leaves the gradients
+of all matrices, of the keys' projection and of the values to single products after the loop.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nmt.ops.gru import gru_step_backward
+
+
+def decode(
+    x: Tensor, s0: Tensor, keys: Tensor, values: Tensor, keep: Tensor, W_a: Tensor, v: Tensor, U_zr: Tensor, U: Tensor
+) -> tuple[Tensor, Tensor]:
+    """States before each target position and the attention weights there (Bahdanau et al. 2015, A.1.2 and A.2.2).
+
+    x       (T, B, 3H): W y + b of the word before, in the order z, r, candidate
+    s0      (B, H) float32 (float64 in tests of gradients)
+    keys    (B, S, A): U_a h + b_a;  values (B, S, 3H): C h;  keep (B, S) bool
+    W_a     (A, H);  v (A,);  U_zr (2H, H);  U (H, H): their dtype is that of the products
+    -> states (T, B, H) float32: s_0 .. s_{T-1}; weights (T, B, S) float32.
+    The state after the last position is not computed: nothing asks for it. Keeps T*B*S*A numbers of keys' type for the
+    backward.
+    """
+    return _Decode.apply(x, s0, keys, values, keep, W_a, v, U_zr, U)  # pyright: ignore[reportReturnType]
+
+
+class _Decode(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        s0: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        keep: Tensor,
+        W_a: Tensor,
+        v: Tensor,
+        U_zr: Tensor,
+        U: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        T, B, H = x.shape[0], x.shape[1], U.shape[0]
+        S, A = keys.shape[1], keys.shape[2]
+        from_state = torch.cat([W_a, U_zr])  # (A + 2H, H): one product gives the query and the gates' share
+        hide = torch.zeros((B, S), dtype=s0.dtype, device=x.device).masked_fill_(~keep, float("-inf"))
+        states = x.new_empty((T, B, H), dtype=s0.dtype)
+        weights = x.new_empty((T, B, S), dtype=s0.dtype)
+        gates = x.new_empty((T, B, 3 * H), dtype=s0.dtype)
+        tanhs = keys.new_empty((T, B, S, A))
+        s = s0
+        for t in range(T):
+            states[t] = s
+            q_zr = s.to(U.dtype) @ from_state.T  # (B, A + 2H)
+            tanh = torch.tanh(torch.add(keys, q_zr[:, None, :A], out=tanhs[t]), out=tanhs[t])  # (B, S, A)
+            weights[t] = ((tanh @ v).to(s0.dtype) + hide).softmax(dim=-1)
+            if t == T - 1:
+                break
+            pre = x[t].to(s0.dtype) + torch.bmm(weights[t][:, None].to(values.dtype), values)[:, 0].to(
+                s0.dtype
+            )  # (B, 3H)
+            zr = torch.sigmoid(pre[:, : 2 * H] + q_zr[:, A:].to(s0.dtype))
+            z, r = zr[:, :H], zr[:, H:]
+            n = torch.tanh(pre[:, 2 * H :] + ((r * s).to(U.dtype) @ U.T).to(s0.dtype))
+            s = torch.lerp(s, n, z)
+            gates[t, :, : 2 * H], gates[t, :, 2 * H :] = zr, n
+        ctx.save_for_backward(keys, values, W_a, v, U_zr, U, states, weights, gates, tanhs)
+        ctx.x_dtype = x.dtype
+        return states, weights
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        dstates, dweights = grads
+        keys, values, W_a, v, U_zr, U, states, weights, gates, tanhs = ctx.saved_tensors
+        T, B, H = states.shape
+        dx = torch.empty_like(gates)
+        dx[T - 1] = 0.0
+        dq = keys.new_empty((T, B, W_a.shape[0]))
+        dscores = torch.empty_like(weights)
+        dkeys = torch.zeros_like(keys, dtype=states.dtype)  # of tanh's argument, still to be multiplied by v
+        one = keys.new_ones(())
+        ds = torch.zeros_like(states[0])
+        for t in range(T - 1, -1, -1):
+            dp = dweights[t]
+            if t < T - 1:
+                ds = gru_step_backward(ds, gates[t], states[t], U_zr, U, out=dx[t])
+                dp = dp + torch.bmm(values, dx[t].to(values.dtype)[:, :, None])[:, :, 0].to(states.dtype)
+            dscores[t] = weights[t] * (dp - (dp * weights[t]).sum(dim=-1, keepdim=True))
+            # d(v . tanh(u)) / du = v (1 - tanh^2); v comes in after the sums over positions.
+            g = torch.addcmul(one, tanhs[t], tanhs[t], value=-1.0).mul_(dscores[t].to(keys.dtype)[:, :, None])
+            dkeys += g
+            dq[t] = g.sum(dim=1) * v
+            ds = ds + (dq[t].to(W_a.dtype) @ W_a).to(states.dtype) + dstates[t]
+        dtype = U.dtype
+        flat, rows = dx[: T - 1].flatten(0, 1).to(dtype), states[: T - 1].flatten(0, 1)
+        dU_zr = flat[:, : 2 * H].T @ rows.to(dtype)
+        dU = flat[:, 2 * H :].T @ (gates[: T - 1].flatten(0, 1)[:, H : 2 * H] * rows).to(dtype)
+        dW_a = dq.flatten(0, 1).T @ states.flatten(0, 1).to(dtype)
+        dv = dscores.flatten().to(dtype) @ tanhs.flatten(0, 2)
+        dvalues = weights.permute(1, 2, 0).to(dtype) @ dx.transpose(0, 1).to(dtype)  # (B, S, T) (B, T, 3H)
+        return dx.to(ctx.x_dtype), ds, (dkeys * v).to(keys.dtype), dvalues, None, dW_a, dv, dU_zr, dU

@@ -1,0 +1,29 @@
+"""The C library's allocator, told to keep what it has."""
+
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+
+
+def keep_memory() -> bool:
+    """Makes glibc reuse large freed blocks, where it would return each to the kernel and fault it in again at every
+    update.
+
+    Training on a CPU is about a third faster for it, at the cost of memory that stays with the process. Call it before
+    the first large tensor. Returns whether it was done: other C libraries have no such switch.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        return all(
+            libc.mallopt(option, value) == 1
+            for option, value in (
+                (_M_MMAP_THRESHOLD, 1 << 30),
+                (_M_TRIM_THRESHOLD, (1 << 31) - 1),
+                (_M_TOP_PAD, 1 << 28),
+            )
+        )
+    except (OSError, AttributeError):
+        return False

@@ -1,0 +1,95 @@
+"""Optimisers and learning-rate schedules: the rate is a function of (update, epoch, plateau), so nothing of it can be
+lost.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from nmt.recipe import (
+    SGD,
+    Adadelta,
+    Adam,
+    Constant,
+    Halving,
+    InverseSqrt,
+    Noam,
+    Optimizer,
+    Plateau,
+    Schedule,
+    TrainConfig,
+)
+
+
+def build_optimizer(config: Optimizer, parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    """The optimiser of a recipe over the given parameters; one group, its rate set before every update.
+
+    Adadelta keeps eps inside both square roots and scales its step by lr, 1 in the paper (Zeiler 2012, algorithm 1).
+    """
+    match config:
+        case Adam(weight_decay=0.0):
+            return torch.optim.Adam(parameters, lr=lr, betas=config.betas, eps=config.eps, fused=True)
+        case Adam():
+            return torch.optim.AdamW(
+                parameters, lr=lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, fused=True
+            )
+        case Adadelta():
+            return torch.optim.Adadelta(parameters, lr=lr, rho=config.rho, eps=config.eps)
+        case SGD():
+            return torch.optim.SGD(
+                parameters,
+                lr=lr,
+                momentum=config.momentum,
+                nesterov=config.nesterov,
+                weight_decay=config.weight_decay,
+                fused=True,
+            )
+
+
+@dataclass
+class PlateauState:
+    """Where a plateau schedule stands: saved with the checkpoint."""
+
+    factor: float = 1.0
+    best: float = math.inf
+    waited: int = 0
+
+    def observe(self, loss: float, schedule: Plateau) -> None:
+        """Takes in a validation loss; after schedule.patience of them without a better one the rate is cut."""
+        if loss < self.best:
+            self.best, self.waited = loss, 0
+            return
+        self.waited += 1
+        if self.waited >= schedule.patience:
+            self.factor, self.waited = self.factor * schedule.factor, 0
+
+
+def learning_rate(schedule: Schedule, lr: float, update: int, epoch: float, plateau: PlateauState) -> float:
+    """The rate of an update, counted from 1; epoch is the passes done before it, with their fraction."""
+    match schedule:
+        case Constant(warmup_updates=warmup):
+            return lr * _warmup(update, warmup)
+        case InverseSqrt(warmup_updates=warmup):
+            return lr * min(update / warmup, math.sqrt(warmup / update))
+        case Noam(warmup_updates=warmup, d_model=d_model):
+            return lr * d_model**-0.5 * min(update**-0.5, update * warmup**-1.5)
+        case Plateau(warmup_updates=warmup):
+            return max(lr * plateau.factor, schedule.min_lr) * _warmup(update, warmup)
+        case Halving(from_epoch=first, every_epochs=every):
+            # The first halving comes when from_epoch passes are done, then one every every_epochs.
+            return lr * 0.5 ** (0 if epoch < first else 1 + math.floor((epoch - first) / every))
+
+
+def at_update(train: TrainConfig, update: int) -> tuple[Optimizer, float, Schedule, int]:
+    """Optimiser, rate, schedule and updates done before that optimiser's first one, in force at an update counted from
+    1.
+    """
+    if train.switch is not None and update >= train.switch.at_update:
+        return train.switch.optimizer, train.switch.lr, train.switch.schedule, train.switch.at_update - 1
+    return train.optimizer, train.lr, train.schedule, 0
+
+
+def _warmup(update: int, warmup: int) -> float:
+    return min(1.0, update / warmup) if warmup else 1.0

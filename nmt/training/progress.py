@@ -1,0 +1,82 @@
+"""Where a training stands, in a few numbers: what a checkpoint holds beside weights and optimiser."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from nmt.recipe import Recipe
+from nmt.training.optim import PlateauState
+
+# Keys that may differ between one start and the next: how long, how often, how to search and to show. All others shape
+# the weights, and a resumed run with another value of them would be neither the old training nor the new one.
+_CHANGEABLE = frozenset(
+    {
+        *("train.updates", "train.validate_every", "train.validate_sentences", "train.save_every", "train.keep"),
+        *("train.patience", "train.average", "train.samples", "train.max_skipped", "compute.threads", "search"),
+        *("corpus.folder", "corpus.downloads", "corpus.obtain", "corpus.test"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A validation that is remembered: its update, BLEU and loss."""
+
+    update: int
+    bleu: float
+    loss: float
+
+
+@dataclass
+class Progress:
+    """Counts and records; `epoch` and `batch` say which batch comes next, `validated` is in the order it happened."""
+
+    update: int = 0
+    epoch: int = 0
+    batch: int = 0
+    tgt_tokens: int = 0
+    skipped_in_a_row: int = 0
+    waited: int = 0
+    validated: list[Validated] = field(default_factory=list)
+    plateau: PlateauState = field(default_factory=PlateauState)
+
+    @property
+    def best(self) -> Validated | None:
+        """The validation with the highest BLEU, the earliest of equals."""
+        return max(self.validated, key=lambda v: (v.bleu, -v.update), default=None)
+
+    def to_state(self) -> dict[str, Any]:
+        """As plain values for JSON. An infinite plateau.best becomes None: JSON has no infinity."""
+        state = asdict(self)
+        if state["plateau"]["best"] == float("inf"):
+            state["plateau"]["best"] = None
+        return state
+
+    @staticmethod
+    def from_state(state: dict[str, Any]) -> "Progress":
+        """The inverse of `to_state`."""
+        plateau = dict(state["plateau"])
+        if plateau["best"] is None:
+            plateau["best"] = float("inf")
+        validated = [Validated(**v) for v in state["validated"]]
+        return Progress(**{**state, "validated": validated, "plateau": PlateauState(**plateau)})
+
+
+def fixed_keys(recipe: Recipe) -> dict[str, Any]:
+    """The keys of a recipe that a resumed run must not change, by dotted name."""
+    return {key: value for key, value in _flat("", recipe.model_dump(mode="json")) if not _changeable(key)}
+
+
+def changed_keys(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """`key: old -> new` for each fixed key that differs."""
+    keys = sorted(before.keys() | after.keys())
+    return [f"{k}: {before.get(k)} -> {after.get(k)}" for k in keys if before.get(k) != after.get(k)]
+
+
+def _changeable(key: str) -> bool:
+    return any(key == free or key.startswith(free + ".") for free in _CHANGEABLE)
+
+
+def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        return [item for k, v in value.items() for item in _flat(f"{prefix}.{k}" if prefix else k, v)]
+    return [(prefix, value)]

@@ -1,0 +1,377 @@
+"""The training loop: update, validate, save, and stop; resuming continues as if it had never stopped."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nmt.batch import Batch
+from nmt.corpus.batches import Batches, Indices
+from nmt.corpus.shards import Prepared
+from nmt.errors import ModelError, Stopped, TrainingStopped, UsageError
+from nmt.metrics import Score
+from nmt.models.contract import Seq2Seq
+from nmt.recipe import Plateau, Recipe
+from nmt.training import checkpoint
+from nmt.training.events import EventLog
+from nmt.training.loss import batch_loss
+from nmt.training.optim import at_update, build_optimizer, learning_rate
+from nmt.training.progress import Progress, Validated, changed_keys
+from nmt.training.stopping import StopRequest
+from nmt.training.validation import Validation, validate
+
+LOG_EVERY = 50
+
+
+class Reporter(Protocol):
+    """Where a training tells how it goes."""
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        ...
+
+    def live(self, line: str) -> None:
+        """A line that the next one replaces, where the terminal can do that."""
+        ...
+
+
+@dataclass
+class _Window:
+    """Sums since the last logged update."""
+
+    started: float
+    updates: int = 0
+    nll: float = 0.0
+    tgt_tokens: int = 0
+    positions: int = 0
+    real: int = 0
+    grad_norm: float = 0.0
+
+    def add(self, batch: Batch, nll: float, grad_norm: float) -> None:
+        """Takes in one update."""
+        self.updates += 1
+        self.nll += nll
+        self.tgt_tokens += batch.tgt_tokens
+        self.positions += batch.src.numel() + batch.tgt_out.numel()
+        self.real += batch.src_tokens + batch.tgt_tokens
+        self.grad_norm += grad_norm
+
+
+class Publish(Protocol):
+    """Writes the run's model.safetensors: weights, the updates they are the mean of, and scores by the name of the
+    text.
+    """
+
+    def __call__(self, weights: dict[str, Tensor], updates: list[int], scores: dict[str, Score]) -> None:
+        """Writes it, whole or not at all."""
+        ...
+
+
+class Trainer:
+    """Trains a model on prepared data in a run folder; `run` returns when there is nothing left to do.
+
+    Everything random is a function of (seed, update, part): dropout is seeded before each part of each update and the
+    batches of an epoch are a function of (seed, epoch), so a checkpoint needs no generator's state.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: Seq2Seq,
+        prepared: Prepared,
+        run: Path,
+        device: torch.device,
+        reporter: Reporter,
+        publish: Publish,
+    ) -> None:
+        self.recipe, self.model, self.prepared, self.folder = recipe, model.to(device), prepared, run
+        self.device, self.reporter, self.publish = device, reporter, publish
+        self.model.compute_dtype = getattr(torch, recipe.compute.dtype)
+        # Tied parameters appear once, under their first name.
+        self.names, self.parameters = map(list, zip(*self.model.named_parameters(), strict=True))
+        train = recipe.train
+        self.batches = Batches(prepared.train, train.seed, train.batch_tokens, train.batch_sentences)
+        self.progress = Progress()
+        self.log = EventLog(run / "log.jsonl")
+        self.optimizer = self._fresh_optimizer()
+        self.rate = 0.0  # of the last update
+        self.epoch_size = 1  # batches in the epoch under way
+        self.saved_at = 0  # the update that is on disk
+        self.started = time.monotonic()
+        self.fixed: dict[str, Any] = {}
+
+    def run(self, stop: StopRequest) -> str:
+        """Updates until the recipe's number, or its patience, is reached: returns which. Stopped when a signal asked
+        for it.
+        """
+        train, progress = self.recipe.train, self.progress
+        window = _Window(time.monotonic())
+        for pairs in self._stream():
+            if train.patience is not None and progress.waited >= train.patience:
+                return "patience"
+            if progress.update >= train.updates:
+                return "updates"
+            if stop.signal_number is not None:
+                self._save_if_new()
+                raise Stopped(
+                    f"stopped at update {progress.update:,} of {train.updates:,}; it is saved",
+                    "the same command goes on from here",
+                    stop.signal_number,
+                )
+            if not self._update(pairs, window):
+                continue
+            last = progress.update == train.updates
+            if progress.update % LOG_EVERY == 0 or last:
+                self._log_update(window)
+                window = _Window(time.monotonic())
+            validating = progress.update % train.validate_every == 0 or last
+            if validating:
+                self._validate()
+            if validating if train.save_every is None else (progress.update % train.save_every == 0 or last):
+                self._save_if_new()
+            if validating:
+                window.started = time.monotonic() if not window.updates else window.started
+        raise AssertionError("the stream of batches never ends")
+
+    def _stream(self) -> Iterator[Indices]:
+        """Batches from where progress stands, for ever: whoever uses one up moves progress.batch on."""
+        while True:
+            batches = self.batches.epoch(self.progress.epoch)
+            self.epoch_size = len(batches)
+            while self.progress.batch < len(batches):
+                yield batches[self.progress.batch]
+            self.progress.epoch, self.progress.batch = self.progress.epoch + 1, 0
+
+    def _update(self, pairs: Indices, window: _Window) -> bool:
+        """One optimiser step on these pairs; False when the gradient was not finite and the step was left out."""
+        train, update = self.recipe.train, self.progress.update + 1
+        optimizer_config, lr, schedule, before = at_update(train, update)
+        if train.switch is not None and update == train.switch.at_update:
+            self.optimizer = build_optimizer(optimizer_config, self.parameters, lr)
+        rate = learning_rate(schedule, lr, update - before, self._epochs_done(), self.progress.plateau)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        nll, batch = self._gradients(pairs, update)
+        norm = self._clip()
+        self.progress.batch += 1
+        if not (math.isfinite(nll) and math.isfinite(norm)):
+            self._skip(pairs, update, nll, norm)
+            return False
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.progress.update, self.progress.skipped_in_a_row = update, 0
+        self.progress.tgt_tokens += batch.tgt_tokens
+        window.add(batch, nll, norm)
+        self.rate = rate
+        return True
+
+    def _gradients(self, pairs: Indices, update: int) -> tuple[float, Batch]:
+        """Gradients of the update's loss in the parameters; its summed negative log-likelihood, and the batch."""
+        train = self.recipe.train
+        self.model.train()
+        batch = self.batches.load(pairs)
+        divisor = batch.tgt_tokens if train.loss_per == "token" else batch.sentences
+        parts = np.array_split(pairs, min(train.accumulate, len(pairs))) if train.accumulate > 1 else [pairs]
+        nll = 0.0
+        for number, part in enumerate(parts):
+            torch.manual_seed(_seed(train.seed, update, number))
+            piece = batch if len(parts) == 1 else self.batches.load(part)
+            sums = batch_loss(self.model, piece.to(self.device), train.label_smoothing)
+            (sums.smoothed / divisor).backward()
+            nll += float(sums.nll)
+        return nll, batch
+
+    def _clip(self) -> float:
+        limit = self.recipe.train.clip_norm
+        grads = [p.grad for p in self.parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(grads)
+        if limit is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, limit, norm)
+        return float(norm)
+
+    def _skip(self, pairs: Indices, update: int, nll: float, norm: float) -> None:
+        """Leaves out a step whose loss or gradient is not finite, and stops after too many of them in a row."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.progress.skipped_in_a_row += 1
+        self.log.write("skipped", update=update, nll=repr(nll), grad_norm=repr(norm), pairs=pairs[:20].tolist())
+        if self.progress.skipped_in_a_row > self.recipe.train.max_skipped:
+            lines = ", ".join(str(i + 1) for i in pairs[:5])
+            raise TrainingStopped(
+                f"update {update:,}: {self.progress.skipped_in_a_row} batches in a row had a loss or gradient that is "
+                f"not finite (loss {nll}, gradient norm {norm}; the last one holds training pairs {lines}, ...)",
+                "lower train.lr or train.clip_norm, or use compute.dtype: float32; the last checkpoint is intact",
+            )
+
+    def _epochs_done(self) -> float:
+        """Passes done before the next update, with their fraction."""
+        return self.progress.epoch + self.progress.batch / self.epoch_size
+
+    def _log_update(self, window: _Window) -> None:
+        progress, train = self.progress, self.recipe.train
+        seconds = time.monotonic() - window.started
+        rate = window.tgt_tokens / max(seconds, 1e-9)
+        loss, share = window.nll / window.tgt_tokens, window.real / window.positions
+        self.log.write(
+            "update",
+            update=progress.update,
+            epoch=round(self._epochs_done(), 3),
+            seconds=round(time.monotonic() - self.started, 3),
+            tgt_tokens=progress.tgt_tokens,
+            loss=round(loss, 5),
+            lr=self.rate,
+            grad_norm=round(window.grad_norm / window.updates, 4),
+            real_share=round(share, 4),
+            tgt_tokens_per_second=round(rate, 1),
+        )
+        eta = (train.updates - progress.update) * seconds / window.updates
+        self.reporter.live(
+            f"update {progress.update:,}/{train.updates:,} · epoch {self._epochs_done():.1f} · loss {loss:.3f} · "
+            f"{rate:,.0f} target tokens/s · padding {1 - share:.0%} · {_clock(eta)} left"
+        )
+
+    def _validate(self) -> None:
+        recipe, progress, shard = self.recipe, self.progress, self.prepared.valid
+        result = self._measure(recipe.train.validate_sentences)
+        before = progress.best
+        progress.validated.append(Validated(progress.update, result.bleu.score, result.loss))
+        better = progress.best != before
+        progress.waited = 0 if better else progress.waited + 1
+        _, _, schedule, _ = at_update(recipe.train, progress.update)
+        if isinstance(schedule, Plateau):
+            progress.plateau.observe(result.loss, schedule)
+        self._keep_weights()
+        if better:
+            self.publish(self._weights(), [progress.update], {"validation": result.bleu})
+        self.log.write(
+            "validation",
+            update=progress.update,
+            loss=round(result.loss, 5),
+            bleu=round(result.bleu.score, 3),
+            signature=result.bleu.signature,
+            seconds=round(time.monotonic() - self.started, 3),
+        )
+        self.reporter.say(
+            f"validation at update {progress.update:,}: loss {result.loss:.4f}, BLEU {result.bleu.score:.2f}"
+            + (" (best so far)" if better else f" (best {progress.best.bleu:.2f})" if progress.best else "")
+        )
+        for i in _spread(len(result.translations), recipe.train.samples):
+            self.reporter.say(f"  source       {shard.src_lines()[i]}")
+            self.reporter.say(f"  translation  {result.translations[i]}")
+            self.reporter.say(f"  reference    {shard.tgt_lines()[i]}")
+
+    def _measure(self, sentences: int | None) -> Validation:
+        tokens = self.recipe.train.batch_tokens or 2000
+        target = self.prepared.tokenizers[1]
+        return validate(self.model, self.prepared.valid, target, self.recipe.search, tokens, sentences)
+
+    def begin(self, fixed: dict[str, Any]) -> None:
+        """Takes up the run's newest checkpoint, if there is one; `fixed` is what a resumed run must share with it."""
+        self.fixed = fixed
+        found = checkpoint.load_latest(self.folder, self.reporter.say)
+        if found is None:
+            return
+        if changes := changed_keys(found.state["fixed"], fixed):
+            listed = "".join(f"\n{line}" for line in changes)
+            raise UsageError(
+                f"{self.folder} was trained with other settings up to update {found.update:,}:{listed}",
+                "put them back to go on, or give this training another name: --set name=...",
+            )
+        self.progress = Progress.from_state(found.state["progress"])
+        self.saved_at = found.update
+        self.load_weights(found.weights)
+        optimizer_config, lr, _, _ = at_update(self.recipe.train, max(self.progress.update, 1))
+        self.optimizer = build_optimizer(optimizer_config, self.parameters, lr)
+        checkpoint.restore_optimizer(self.optimizer, self.names, found.optimizer, found.state["optimizer"])
+        self.log.cut_back(self.progress.update)
+
+    def best_weights(self, updates: list[int]) -> dict[str, Tensor]:
+        """The mean of the weights kept from these validations; of one, those weights themselves."""
+        kept = [checkpoint.load_weights(self.folder / "best" / f"update-{u}") for u in updates]
+        if len(kept) == 1:
+            return kept[0]
+        # Summed in float64 in the order of updates, so that the mean does not depend on how it came about.
+        return {
+            name: torch.stack([w[name].double() for w in kept]).mean(dim=0).to(kept[0][name].dtype) for name in kept[0]
+        }
+
+    def candidates(self) -> list[int]:
+        """The updates whose weights the recipe's average is made of, oldest first; empty when it asks for none."""
+        average, validated = self.recipe.train.average, self.progress.validated
+        if average is None:
+            return []
+        if average.of == "best":
+            validated = sorted(validated, key=lambda v: (v.bleu, -v.update), reverse=True)[: average.count]
+        return sorted(v.update for v in validated[-average.count :])
+
+    def measure(self) -> Validation:
+        """Validation of the model as it stands, on all sentences."""
+        return self._measure(None)
+
+    def _save_if_new(self) -> None:
+        progress = self.progress
+        if progress.update == self.saved_at:
+            return
+        tensors, rest = checkpoint.flatten_optimizer(self.optimizer, self.names)
+        state = {"progress": progress.to_state(), "optimizer": rest, "fixed": self.fixed}
+        checkpoint.save(self.folder, progress.update, self._weights(), tensors, state, self.reporter.say)
+        self.saved_at = progress.update
+        self.log.write("saved", update=progress.update, time=now())
+        kept = sorted(checkpoint.saved_updates(self.folder))[-self.recipe.train.keep :]
+        for warning in (
+            *checkpoint.prune(self.folder, kept),
+            *checkpoint.prune_weights(self.folder / "best", self._kept_weights()),
+        ):
+            self.reporter.say(f"warning: {warning}")
+
+    def _keep_weights(self) -> None:
+        """Keeps the weights of this validation if the best model or the average may need them."""
+        if self.progress.update in self._kept_weights():
+            checkpoint.save_weights(self.folder / "best" / f"update-{self.progress.update}", self._weights())
+
+    def _kept_weights(self) -> set[int]:
+        best = self.progress.best
+        return {*self.candidates(), *([best.update] if best else [])}
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {n: p.detach() for n, p in zip(self.names, self.parameters, strict=True)}
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Puts weights of these names into the model."""
+        if weights.keys() != set(self.names):
+            odd = sorted(weights.keys() ^ set(self.names))
+            raise ModelError(
+                f"{self.folder}: the checkpoint's weights are not those of this recipe: {', '.join(odd[:5])}"
+            )
+        with torch.no_grad():
+            for name, parameter in zip(self.names, self.parameters, strict=True):
+                parameter.copy_(weights[name])
+
+    def _fresh_optimizer(self) -> torch.optim.Optimizer:
+        optimizer_config, lr, _, _ = at_update(self.recipe.train, 1)
+        return build_optimizer(optimizer_config, self.parameters, lr)
+
+
+def _seed(seed: int, update: int, part: int) -> int:
+    return int(np.random.SeedSequence([seed, update, part]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _spread(size: int, count: int) -> list[int]:
+    """`count` places spread evenly over `size`."""
+    return [i * size // count for i in range(min(count, size))] if count else []
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def now() -> str:
+    """This moment in UTC, for the log: which run is the newest is told by it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

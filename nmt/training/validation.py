@@ -1,0 +1,73 @@
+"""Validation: loss per target token, and the BLEU of real translations by beam search."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from nmt.batch import Ids, pad_rows
+from nmt.corpus.batches import in_order
+from nmt.corpus.shards import Shard
+from nmt.corpus.tokenizer import Tokenizer
+from nmt.metrics import Score, bleu
+from nmt.models.contract import Seq2Seq
+from nmt.recipe import SearchConfig
+from nmt.search.beam import search
+from nmt.training.loss import batch_loss
+
+# Hypotheses (sentences times beam) searched at once; enough to keep the products busy, small beside the training batch.
+_ROWS = 640
+
+
+@dataclass(frozen=True)
+class Validation:
+    """loss in nats a target token, end of sentence included; bleu with its signature; translations in corpus order."""
+
+    loss: float
+    bleu: Score
+    translations: list[str]
+
+
+def validate(
+    model: Seq2Seq,
+    shard: Shard,
+    target: Tokenizer,
+    config: SearchConfig,
+    batch_tokens: int,
+    sentences: int | None = None,
+) -> Validation:
+    """Loss on all pairs; BLEU on the first `sentences` of them, or all. Leaves the model in evaluation mode."""
+    loss = mean_loss(model, shard, batch_tokens)
+    count = min(len(shard), sentences or len(shard))
+    translations = translate(model, [shard.src_ids(i) for i in range(count)], target, config)
+    return Validation(loss, bleu(translations, [shard.tgt_lines()[:count]]), translations)
+
+
+@torch.inference_mode()
+def mean_loss(model: Seq2Seq, shard: Shard, batch_tokens: int) -> float:
+    """Negative log-likelihood in nats a target token over the shard, without smoothing and dropout."""
+    model.eval()
+    device = next(model.parameters()).device
+    sums, tokens = [], 0
+    for _, batch in in_order(shard, batch_tokens):
+        sums.append(float(batch_loss(model, batch.to(device), 0.0).nll))
+        tokens += batch.tgt_tokens
+    return math.fsum(sums) / max(tokens, 1)
+
+
+@torch.inference_mode()
+def translate(model: Seq2Seq, src: Sequence[Ids], target: Tokenizer, config: SearchConfig) -> list[str]:
+    """The best translation of each source (ids without end of sentence), searched in batches of like length."""
+    model.eval()
+    device = next(model.parameters()).device
+    order = np.argsort([-len(ids) for ids in src], kind="stable")
+    best: list[list[int]] = [[] for _ in src]
+    size = max(1, _ROWS // config.beam)
+    for start in range(0, len(order), size):
+        part = order[start : start + size]
+        found = search(model, pad_rows([src[i] for i in part], eos=True).to(device), config)
+        for i, hypotheses in zip(part, found, strict=True):
+            best[i] = hypotheses[0].ids
+    return target.decode(best)

@@ -1,0 +1,356 @@
+"""Lines in, translations out: one for each, in order, whatever the line holds. What Python users import.
+
+    translator = Translator.load(Path("runs/multi30k/model.safetensors"))
+    for found in translator.translate(open("input.txt", encoding="utf-8")):
+        print(found.translation)
+
+Lines are taken in windows; within a window sentences are sorted by length, so that a batch holds little padding.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+
+from nmt.batch import EOS, SPECIALS, UNK, pad_rows
+from nmt.corpus.tokenizer import Tokenizer, Words, split_words
+from nmt.errors import EnvironmentFault, UsageError
+from nmt.model_file import build, read_model
+from nmt.models.contract import Seq2Seq
+from nmt.recipe import SearchConfig
+from nmt.search.beam import Hypothesis, search
+
+WINDOW_LINES = 1024
+WINDOW_CHARACTERS = 1 << 20
+"""What a window holds at most (one line always fits): enough to find sentences of like length for many batches."""
+_BATCH_TOKENS = 65_536
+"""Source tokens times beam that are searched at once; with `batch` sentences at most."""
+
+# Whatever some program takes for the end of a line, or cannot stand in a line, becomes a space in a translation.
+_BREAKS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+# Where a line that is too long is cut: after the end of a sentence, else a clause, else a word; the first that occurs.
+_CUTS = tuple(map(re.compile, (r"[.!?…][\"'”»)]*\s+|[。！？]", r"[,;:–—]\s+|[，；：、]", r"\s+")))
+_UNSPACED = {"zh", "ja", "th", "lo", "km", "my"}
+"""Languages whose sentences stand side by side without a space."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One translation of a line.
+
+    pieces     what the model wrote, as the target tokenizer cuts it
+    score      log P / length + coverage, as SearchConfig words it; of a line translated in parts, the mean of theirs
+    alignment  (source piece, target piece) from 0 on, for each target piece the source piece that got most attention
+               (the mean of layers and heads; end of sentence left out); None where not asked for, or without attention
+    cut        the search reached the greatest length before it ended
+    unknown    pieces the vocabulary lacks; each is replaced by the source word with most attention where words are the
+               pieces
+    """
+
+    translation: str
+    score: float
+    pieces: tuple[str, ...] = ()
+    alignment: tuple[tuple[int, int], ...] | None = None
+    cut: bool = False
+    unknown: int = 0
+
+
+@dataclass(frozen=True)
+class Translation:
+    """What became of a line.
+
+    pieces      the line as the source tokenizer cuts it: what the model saw
+    hypotheses  best first, at least one; of an empty or blank line the empty translation with score 0
+    parts       1; more where the line was too long and translated in parts; 0 where there was nothing to translate
+    """
+
+    source: str
+    pieces: tuple[str, ...]
+    hypotheses: tuple[Candidate, ...]
+    parts: int
+
+    @property
+    def translation(self) -> str:
+        """The best translation, without any line break."""
+        return self.hypotheses[0].translation
+
+    @property
+    def score(self) -> float:
+        """The score of the best translation."""
+        return self.hypotheses[0].score
+
+    @property
+    def alignment(self) -> tuple[tuple[int, int], ...] | None:
+        """The alignment of the best translation."""
+        return self.hypotheses[0].alignment
+
+    @property
+    def cut(self) -> bool:
+        """Whether the best translation reached the greatest length before it ended."""
+        return self.hypotheses[0].cut
+
+    @property
+    def unknown(self) -> int:
+        """Pieces of the best translation that the vocabulary lacks."""
+        return self.hypotheses[0].unknown
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A line, or a part of a long one: text, ids without EOS, and the words behind the ids where words are pieces."""
+
+    text: str
+    ids: list[int]
+    words: list[str] | None
+
+
+class Translator:
+    """A model with its tokenizers, ready to translate."""
+
+    def __init__(
+        self,
+        model: Seq2Seq,
+        src_tokenizer: Tokenizer,
+        tgt_tokenizer: Tokenizer,
+        config: SearchConfig,
+        *,
+        max_pieces: int = 100,
+        tgt_language: str = "",
+    ) -> None:
+        """`max_pieces` of a source sentence, end of sentence not counted; longer lines are translated in parts."""
+        self.model, self.config, self.max_pieces = model.eval(), config, max_pieces
+        self.src_tokenizer, self.tgt_tokenizer = src_tokenizer, tgt_tokenizer
+        self.device = next(model.parameters()).device
+        self._space = "" if re.split("[-_]", tgt_language)[0].lower() in _UNSPACED else " "
+
+    @classmethod
+    def load(
+        cls,
+        paths: Path | Sequence[Path],
+        *,
+        device: str = "auto",
+        dtype: Literal["float32", "bfloat16"] | None = None,
+    ) -> Self:
+        """The translator in a model file. Lines longer than the recipe's corpus.max_len, which it never saw, go in
+        parts.
+
+        `device` is auto, cpu or cuda; `dtype` None is the recipe's compute.dtype on a GPU and float32 elsewhere.
+        ModelError for a file that is missing or damaged, EnvironmentFault for a device that is not there.
+        """
+        paths = [paths] if isinstance(paths, Path) else list(paths)
+        if len(paths) != 1:
+            raise UsageError(f"{len(paths)} models were named, one is needed", "name one: --model PATH")
+        where = _choose_device(device)
+        m = read_model(paths[0])
+        if dtype is None and where.type == "cpu":
+            dtype = "float32"
+        if dtype is not None:
+            compute = m.recipe.compute.model_copy(update={"dtype": dtype})
+            m = replace(m, recipe=m.recipe.model_copy(update={"compute": compute}))
+        return cls(
+            build(m, where),
+            m.src_tokenizer,
+            m.tgt_tokenizer,
+            m.recipe.search,
+            max_pieces=max(1, m.recipe.corpus.max_len - 1),
+            tgt_language=m.recipe.corpus.tgt,
+        )
+
+    def translate(
+        self,
+        lines: Iterable[str],
+        *,
+        beam: int | None = None,
+        n_best: int = 1,
+        alignments: bool = False,
+        batch: int | None = None,
+    ) -> Iterator[Translation]:
+        """A translation for every line, in order; takes 1,024 lines (or a million characters) before it gives the
+        first.
+
+        beam    hypotheses kept, None for the recipe's
+        n_best  translations of each line, at most
+        batch   sentences searched at once, at most; 1 makes every line's result independent of its neighbours to the
+                last bit, None is 64, and 256 on a GPU
+        Errors as for `search`, and EnvironmentFault where a single sentence exhausts the memory.
+        """
+        waiting = iter(lines)
+        while window := _window(waiting):
+            yield from self.translate_window(window, beam=beam, n_best=n_best, alignments=alignments, batch=batch)
+
+    def translate_window(
+        self,
+        lines: Sequence[str],
+        *,
+        beam: int | None = None,
+        n_best: int = 1,
+        alignments: bool = False,
+        batch: int | None = None,
+    ) -> list[Translation]:
+        """As `translate`, for lines that are all there, in one window."""
+        config = self.config if beam is None else self.config.model_copy(update={"beam": beam})
+        if n_best > config.beam:
+            what = f"{n_best} translations of each line need a beam of {n_best}, not {config.beam}"
+            raise UsageError(what, "raise --beam")
+        words = isinstance(self.tgt_tokenizer, Words)
+        parts = [self._parts(line) for line in lines]
+        units = [part for of_line in parts for part in of_line]
+        batch = batch or (256 if self.device.type == "cuda" else 64)
+        found = self._search(units, config, n_best, alignments or words, batch)
+        candidates = iter([self._candidates(unit, best, alignments) for unit, best in zip(units, found, strict=True)])
+        return [
+            self._joined(line, of_line, list(islice(candidates, len(of_line))), alignments)
+            for line, of_line in zip(lines, parts, strict=True)
+        ]
+
+    # --- before the search --------------------------------------------------------------------------------------------
+
+    def _parts(self, line: str) -> list[_Part]:
+        """What the line is translated as: nothing where it is blank, one part, or several where it is too long."""
+        text = _SURROGATES.sub("\ufffd", line)
+        if not text or text.isspace():
+            return []
+        # A character is at least a piece in no tokenizer, but a line of a megabyte is not worth trying whole.
+        if len(text) <= 50 * self.max_pieces:
+            part = self._encoded(text)
+            if not part.ids:
+                return []
+            if len(part.ids) <= self.max_pieces or len(text) == 1:
+                return [part]
+        at = _middle_cut(text)
+        return [*self._parts(text[:at]), *self._parts(text[at:])]
+
+    def _encoded(self, text: str) -> _Part:
+        tokenizer = self.src_tokenizer
+        words = split_words(text, tokenizer.moses) if isinstance(tokenizer, Words) else None
+        return _Part(text, tokenizer.encode([text])[0], words)
+
+    # --- the search ---------------------------------------------------------------------------------------------------
+
+    def _search(
+        self, units: list[_Part], config: SearchConfig, n_best: int, want_weights: bool, batch: int
+    ) -> list[list[Hypothesis]]:
+        """The hypotheses of every unit; longest first, so that a lack of memory shows at once."""
+        order = sorted(range(len(units)), key=lambda i: -len(units[i].ids))
+        found: list[list[Hypothesis]] = [[] for _ in units]
+        while order:
+            n_tokens = (len(units[order[0]].ids) + 1) * config.beam
+            n_rows = max(1, min(batch, _BATCH_TOKENS // n_tokens))
+            rows, order = order[:n_rows], order[n_rows:]
+            bests = self._search_rows([units[i].ids for i in rows], config, n_best, want_weights)
+            for i, best in zip(rows, bests, strict=True):
+                found[i] = best
+        return found
+
+    def _search_rows(
+        self, rows: list[list[int]], config: SearchConfig, n_best: int, want_weights: bool
+    ) -> list[list[Hypothesis]]:
+        """One batch, halved where the memory is too small for it: a line is never lost to its neighbours."""
+        try:
+            src = pad_rows([[*ids, EOS] for ids in rows]).to(self.device)
+            return search(self.model, src, config, n_best=n_best, want_weights=want_weights)
+        except (torch.OutOfMemoryError, MemoryError):
+            if len(rows) == 1:
+                what = f"a sentence of {len(rows[0]):,} pieces at beam {config.beam} exhausts the memory"
+                raise EnvironmentFault(what, "use a smaller --beam") from None
+        middle = len(rows) // 2
+        halves = (rows[:middle], rows[middle:])
+        return [best for half in halves for best in self._search_rows(half, config, n_best, want_weights)]
+
+    # --- after the search ---------------------------------------------------------------------------------------------
+
+    def _candidates(self, part: _Part, hypotheses: list[Hypothesis], alignments: bool) -> list[Candidate]:
+        return [self._candidate(part, hypothesis, alignments) for hypothesis in hypotheses]
+
+    def _candidate(self, part: _Part, hypothesis: Hypothesis, alignments: bool) -> Candidate:
+        ids = hypothesis.ids
+        pieces = self.tgt_tokenizer.pieces(ids)
+        looked: list[int] | None = None
+        if hypothesis.alignment is not None:
+            looked = hypothesis.alignment[: len(ids), : len(part.ids)].argmax(1).tolist()
+        unknown = ids.count(UNK)
+        written = list(pieces)
+        if unknown and looked is not None and part.words is not None and isinstance(self.tgt_tokenizer, Words):
+            # Luong et al. 2015b (arXiv:1410.8206), without their dictionary: the word itself is copied.
+            written = [part.words[looked[t]] if ids[t] == UNK else piece for t, piece in enumerate(pieces)]
+        text = self.tgt_tokenizer.join(written) if unknown else self.tgt_tokenizer.decode([ids])[0]
+        return Candidate(
+            translation=_BREAKS.sub(" ", _SURROGATES.sub("\ufffd", text)),
+            score=hypothesis.score,
+            pieces=tuple(pieces),
+            alignment=tuple((s, t) for t, s in enumerate(looked)) if alignments and looked is not None else None,
+            cut=not hypothesis.ended,
+            unknown=unknown,
+        )
+
+    def _joined(self, line: str, parts: list[_Part], found: list[list[Candidate]], alignments: bool) -> Translation:
+        """The translation of a line from those of its parts; the n-th best of it is made of the n-th best of each."""
+        pieces = tuple(piece for part in parts for piece in self._src_pieces(part))
+        if not parts:
+            return Translation(line, (), (Candidate("", 0.0, alignment=() if alignments else None),), 0)
+        if len(parts) == 1:
+            return Translation(line, pieces, tuple(found[0]), 1)
+        rows = [self._join(parts, row) for row in zip(*found, strict=False)]
+        return Translation(line, pieces, tuple(rows), len(parts))
+
+    def _join(self, parts: list[_Part], row: Sequence[Candidate]) -> Candidate:
+        alignment: list[tuple[int, int]] | None = []
+        n_src = n_tgt = 0
+        for part, candidate in zip(parts, row, strict=True):
+            if candidate.alignment is None:
+                alignment = None
+                break
+            alignment += [(n_src + s, n_tgt + t) for s, t in candidate.alignment]
+            n_src, n_tgt = n_src + len(part.ids), n_tgt + len(candidate.pieces)
+        return Candidate(
+            translation=self._space.join(text for candidate in row if (text := candidate.translation.strip(" "))),
+            score=sum(candidate.score for candidate in row) / len(row),
+            pieces=tuple(piece for candidate in row for piece in candidate.pieces),
+            alignment=None if alignment is None else tuple(alignment),
+            cut=any(candidate.cut for candidate in row),
+            unknown=sum(candidate.unknown for candidate in row),
+        )
+
+    def _src_pieces(self, part: _Part) -> list[str]:
+        """The part's pieces, with the words themselves where the vocabulary lacks them."""
+        pieces = self.src_tokenizer.pieces(part.ids)
+        if part.words is None:
+            return pieces
+        return [word if piece == SPECIALS[UNK] else piece for piece, word in zip(pieces, part.words, strict=True)]
+
+
+def _choose_device(wanted: str) -> torch.device:
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"there is no device {wanted}", "use auto, cpu or cuda")
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise EnvironmentFault("there is no CUDA device here, or this torch cannot use it", "use --device cpu, or auto")
+    return torch.device("cuda" if there and wanted != "cpu" else "cpu")
+
+
+def _window(lines: Iterator[str]) -> list[str]:
+    """The next lines, as many as a window holds."""
+    window: list[str] = []
+    n_characters = 0
+    for line in lines:
+        window.append(line)
+        n_characters += len(line)
+        if len(window) >= WINDOW_LINES or n_characters >= WINDOW_CHARACTERS:
+            break
+    return window
+
+
+def _middle_cut(text: str) -> int:
+    """Where a text of two characters or more is best cut in two: at the mark nearest to its middle."""
+    middle = len(text) // 2
+    for cut in _CUTS:
+        # Only the middle half is searched: each part has three quarters at most, so few cuts are enough.
+        ends = [match.end() for match in cut.finditer(text, len(text) // 4, len(text) - len(text) // 4)]
+        if ends := [at for at in ends if at < len(text)]:
+            return min(ends, key=lambda at: abs(at - middle))
+    return middle

@@ -1,0 +1,408 @@
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nmt.commands.translate import overridden, translate, translate_stream
+from nmt.errors import DataError, EnvironmentFault, ModelError, NmtError, UsageError
+from nmt.model_file import write_model
+from nmt.recipe import SearchConfig
+from nmt.translator import Translator
+from tests.stand_ins import echo, endless, newlines
+from tests.test_translator import bahdanau
+
+
+def through(translator: Translator, data: bytes, **options: Any) -> tuple[bytes, NmtError | None]:
+    """What comes out, and the error at the end."""
+    sink = io.BytesIO()
+    try:
+        translate_stream(io.BytesIO(data), sink, translator, **options)
+    except NmtError as error:
+        return sink.getvalue(), error
+    return sink.getvalue(), None
+
+
+def n_lines(data: bytes) -> int:
+    return data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
+
+
+# --- one line out for every line in -----------------------------------------------------------------------------------
+
+PIECES = st.sampled_from(
+    [b"the", b"cat", b"zebra", b" ", b"\n", b"\n\n", b"\r\n", b"\r", b"\t", b"\0", b"\xff", b"\xc3", b"\xed\xa0\x80"]
+    + [
+        s.encode()
+        for s in ("\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\ufeff", "\u3000", "é", "日本。", "🦓", "<unk>")
+    ]
+    + [b"\x1f\x8b", b"PK\x03\x04", b"the cat sat . " * 9]
+)
+STREAMS = st.one_of(st.lists(PIECES, max_size=30).map(b"".join), st.binary(max_size=60))
+TRANSLATORS = {
+    "echo": echo(max_pieces=6),
+    "endless": endless(),
+    "newlines": newlines(),
+}
+MAGIC = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00")
+
+
+def check_stream(data: bytes, which: str, form: dict[str, bool]) -> None:
+    out, error = through(TRANSLATORS[which], data, **form)
+    if error is not None:
+        assert isinstance(error, DataError)
+        if data.startswith(MAGIC):  # compressed: only a beginning can have come out
+            return
+        assert "standard input:" in error.what
+    assert out.count(b"\n") == n_lines(data)
+    assert out == b"" or out.endswith(b"\n")
+    text = out.decode()  # always UTF-8
+    assert len(text.splitlines()) == text.count("\n"), "no other program may see more lines either"
+    for source, line in zip(re.split(b"\n", data), text.split("\n"), strict=False):
+        if form.get("as_json"):
+            assert source == b"" or isinstance(json.loads(line)["translation"], str)
+        if source.strip() == b"":
+            translation = json.loads(line)["translation"] if form.get("as_json") and line else line
+            assert translation.strip("\t") == ""
+    bad = any(b"\0" in line or not is_utf8(line) for line in data.split(b"\n"))
+    assert (error is not None) == bad
+
+
+def is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+FORMS = st.sampled_from([{}, {"as_json": True}, {"alignments": True}])
+
+
+@settings(max_examples=500, deadline=None)
+@given(STREAMS, st.sampled_from(sorted(TRANSLATORS)), FORMS)
+def test_any_bytes_give_one_line_for_every_line(data: bytes, which: str, form: dict[str, bool]) -> None:
+    check_stream(data, which, form)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@settings(max_examples=10_000, deadline=None)
+@given(STREAMS, st.sampled_from(sorted(TRANSLATORS)), FORMS)
+def test_any_bytes_give_one_line_for_every_line_10000_times(data: bytes, which: str, form: dict[str, bool]) -> None:
+    check_stream(data, which, form)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", b""),
+        (b"\n", b"\n"),
+        (b"the", b"the\n"),
+        (b"the\n\ncat", b"the\n\ncat\n"),
+        (b"the cat\r\nsat\r\n", b"the cat\nsat\n"),
+        (b"the\rcat\n", b"the cat\n"),
+        ("the\u2028cat\x85sat\n".encode(), b"the cat sat\n"),
+        ("\ufeffthe\n".encode(), b"the\n"),
+        ("le café 🦓\n".encode(), "le café 🦓\n".encode()),
+    ],
+)
+def test_lines_are_those_of_the_byte_newline(data: bytes, expected: bytes) -> None:
+    assert through(echo(), data) == (expected, None)
+
+
+def test_bad_lines_are_translated_and_reported_by_number_at_the_end() -> None:
+    out, error = through(echo(), b"the\ncat \xff\nsat\nmat \0 .\n")
+    assert out.decode() == "the\ncat \ufffd\nsat\nmat \ufffd .\n"
+    assert isinstance(error, DataError)
+    assert error.exit_code == 3
+    assert "standard input:2:5" in error.what
+    assert "standard input:4:5" in error.what
+
+
+def test_a_damaged_gzip_stream_stops_with_an_error_after_what_was_sound() -> None:
+    out, error = through(echo(), b"\x1f\x8b garbage")
+    assert out == b""
+    assert isinstance(error, DataError)
+
+
+def test_lines_keep_their_order_whatever_their_length() -> None:
+    lines = [f"{'the ' * ((i * 7) % 13)}n{i}" for i in range(3000)]
+    out, _ = through(echo(), "".join(f"{line}\n" for line in lines).encode())
+    assert out.decode().splitlines() == lines
+
+
+def test_a_batch_of_one_gives_the_same_as_a_batch_of_64() -> None:
+    data = "".join(f"{'the ' * (i % 9)}n{i}\n" for i in range(300)).encode()
+    assert through(echo(), data, batch=1) == through(echo(), data, batch=64)
+
+
+# --- forms of output --------------------------------------------------------------------------------------------------
+
+
+def test_alignments_follow_a_tab_as_in_pharaoh() -> None:
+    assert through(echo(), b"the cat\n\n", alignments=True)[0] == b"the cat\t0-0 1-1\n\t\n"
+    assert through(echo(attends=False), b"the cat\n", alignments=True)[0] == b"the cat\t\n"
+
+
+def test_json_holds_what_is_known_of_a_line() -> None:
+    found = json.loads(through(echo(), b"the zebra\n", as_json=True)[0])
+    assert found == {
+        "source": "the zebra",
+        "source_pieces": ["the", "zebra"],
+        "parts": 1,
+        "translation": "the zebra",
+        "score": pytest.approx(0.0, abs=1e-4),
+        "pieces": ["the", "<unk>"],
+        "alignment": [[0, 0], [1, 1]],
+        "cut": False,
+        "unknown": 1,
+    }
+
+
+def test_several_translations_are_json_one_object_a_line() -> None:
+    out, error = through(echo(), b'the ||| "cat"\n\nsat\n', n_best=2)
+    assert error is None
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [len(one["hypotheses"]) for one in records] == [2, 1, 2]
+    assert records[0]["translation"] == records[0]["hypotheses"][0]["translation"] == 'the ||| "cat"'
+
+
+def test_settings_are_refused_before_anything_is_read() -> None:
+    source = cast(BinaryIO, None)
+    with pytest.raises(UsageError, match="need a beam of 9"):
+        translate_stream(source, io.BytesIO(), echo(), n_best=9)
+
+
+def test_cut_and_split_lines_are_told_with_their_numbers() -> None:
+    said: list[str] = []
+    through(endless(), b"the\n\n" + b"cat\n" * 6, say=said.append)
+    assert said == ["7 lines cut at the greatest length: the model found no end: 1, 3, 4, 5, 6, ..."]
+    said.clear()
+    through(echo(max_pieces=2), b"the cat\nthe cat sat\n", say=said.append)
+    assert said == ["1 line longer than the model has learned, translated in parts: 2"]
+
+
+def test_search_keys_can_be_overridden_and_nothing_else() -> None:
+    config = SearchConfig()
+    changed = overridden(config, ["search.beam=3", "search.length_formula=average", "search.length_penalty=1"])
+    assert changed == SearchConfig(beam=3, length_formula="average", length_penalty=1.0)
+    assert overridden(config, []) == config
+    for wrong in ("train.lr=1", "search.bean=3", "beam=3", "search.beam"):
+        with pytest.raises(UsageError, match="only the search can be changed"):
+            overridden(config, [wrong])
+    for wrong in ("search.beam=0", "search.beam=1.5", "search.length_formula=long", "search.length_penalty=-1"):
+        with pytest.raises(UsageError, match=r"--set search\."):
+            overridden(config, [wrong])
+
+
+# --- pipes ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def running(translator: Translator) -> Iterator[tuple[BinaryIO, BinaryIO, list[BaseException]]]:
+    """The translator between two pipes, in a thread: the end to write to and the end to read from."""
+    in_r, in_w = os.pipe()
+    out_r, out_w = os.pipe()
+    faults: list[BaseException] = []
+
+    def work() -> None:
+        with open(in_r, "rb") as source, open(out_w, "wb") as sink:
+            try:
+                translate_stream(source, sink, translator)
+            except (NmtError, OSError) as fault:
+                faults.append(fault)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    with open(in_w, "wb", buffering=0) as there, open(out_r, "rb", buffering=0) as back:
+        yield cast(BinaryIO, there), cast(BinaryIO, back), faults
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_a_line_is_answered_before_the_next_one_comes() -> None:
+    with running(echo()) as (there, back, _):
+        slowest = 0.0
+        for i in range(20):
+            started = time.monotonic()
+            there.write(f"the n{i}\n".encode())
+            assert back.read(100) == f"the n{i}\n".encode()
+            slowest = max(slowest, time.monotonic() - started)
+        there.write(b"half a")
+        time.sleep(0.05)
+        there.write(b" line\nthe\n")
+        got = back.read(100)
+        got += back.read(100) if got == b"half a line\n" else b""
+        assert got == b"half a line\nthe\n"
+    assert slowest < 5.0  # a machine under load; on a free one it is 0.02
+
+
+def test_a_reader_who_leaves_ends_it() -> None:
+    with running(echo()) as (there, back, faults):
+        there.write(b"the\n")
+        assert back.read(100) == b"the\n"
+        back.close()
+        for _ in range(100):
+            try:
+                there.write(b"cat\n")
+            except BrokenPipeError:
+                break
+            time.sleep(0.02)
+            if faults:
+                break
+        assert [type(fault) for fault in faults] == [BrokenPipeError]
+
+
+def test_a_full_disk_is_the_machines_fault() -> None:
+    with (
+        open("/dev/full", "wb") as full,
+        pytest.raises(EnvironmentFault, match="standard output: cannot be written") as caught,
+    ):
+        translate_stream(io.BytesIO(b"the\n"), full, echo())
+    assert caught.value.exit_code == 5
+
+
+# --- with a model file, and as a process ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("work") / "runs" / "small"
+    write_model(run / "model.safetensors", bahdanau())
+    event = {"event": "saved", "time": "2026-01-01T00:00:00.000000Z"}
+    (run / "log.jsonl").write_text(json.dumps(event) + "\n")
+    return run
+
+
+def test_a_run_its_file_and_the_newest_run_are_the_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.parent.parent)
+    outs, said = [], []
+    for models in ([run], [run / "model.safetensors"], []):
+        sink = io.BytesIO()
+        translate(models, device="cpu", stdin=io.BytesIO(b"w1 w2\nw3\n"), stdout=sink, say=said.append)
+        outs.append(sink.getvalue())
+    assert outs[0] == outs[1] == outs[2]
+    assert outs[0].count(b"\n") == 2
+    assert said[-1] == "model: runs/small" or "model: runs/small" in said
+
+
+def test_no_run_at_all_is_a_model_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="runs"):
+        translate(device="cpu", stdin=io.BytesIO(), stdout=io.BytesIO())
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from nmt.commands.translate import translate
+from nmt.errors import NmtError
+try:
+    translate([Path(sys.argv[1])], device="cpu", say=lambda line: print(line, file=sys.stderr))
+except NmtError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
+except BrokenPipeError:
+    sys.exit(141)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def process(run: Path) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", PROGRAM, str(run)], stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0
+    )
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_complete_lines_and_no_traceback(run: Path, number: int, code: int) -> None:
+    with process(run) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdin.write(b"w1 w2\n")
+        first = child.stdout.read(1000)
+        assert first.endswith(b"\n")
+        child.send_signal(number)
+        rest, errors = child.communicate(timeout=30)
+    assert child.returncode == code
+    assert rest == b""
+    assert b"Traceback" not in errors
+    assert b"Fatal" not in errors
+    if number == signal.SIGINT:
+        assert b"error" not in errors
+
+
+def test_head_ends_it_quietly(run: Path) -> None:
+    with process(run) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdin.write(b"w1\n")
+        assert child.stdout.read(1000).count(b"\n") == 1
+        child.stdout.close()
+        child.stdin.write(b"w2\n")
+        child.stdin.close()
+        errors = child.stderr.read()
+    assert child.returncode == 141
+    assert b"error" not in errors
+    assert b"Traceback" not in errors
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+class Many(io.RawIOBase):
+    """So many lines, made as they are read."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        n = min(self.left, 2000)
+        self.left -= n
+        return b"the cat sat on the mat .\n" * n
+
+
+class Counted(io.RawIOBase):
+    """Counts lines and forgets them."""
+
+    lines = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.lines += bytes(data).count(b"\n")
+        return len(data)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_lines() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    after = {}
+    for count in (10_000, 100_000):
+        sink = Counted()
+        translate_stream(cast(BinaryIO, Many(count)), cast(BinaryIO, sink), echo(), beam=1)
+        assert sink.lines == count
+        after[count] = resident()
+    assert after[100_000] - after[10_000] < 32 << 20

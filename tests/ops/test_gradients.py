@@ -1,0 +1,109 @@
+"""Hand-written backwards against finite differences in float64, and against autograd through the written-out form."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from nmt.ops import additive
+from nmt.ops.additive_decoder import decode
+from nmt.ops.cross_entropy import projected_cross_entropy
+from nmt.ops.gru import gru_scan, gru_step
+
+LENGTHS = [5, 3, 1]
+
+
+def numbers(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64).requires_grad_()
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(3)
+
+
+@pytest.fixture
+def keep() -> Tensor:
+    return torch.arange(max(LENGTHS))[None] < torch.tensor(LENGTHS)[:, None]  # (B, S)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_gru_scan_gradients(keep: Tensor, reverse: bool) -> None:
+    S, B, H = 5, 3, 4
+    inputs = [numbers(S, B, 3 * H), numbers(2 * H, H), numbers(H, H)]
+    assert torch.autograd.gradcheck(lambda x, U_zr, U: gru_scan(x, U_zr, U, keep.T, reverse), inputs)
+
+
+def test_gru_scan_equals_stepping_and_starts_from_zero_at_the_last_word(keep: Tensor) -> None:
+    S, B, H = 5, 3, 4
+    x, U_zr, U = numbers(S, B, 3 * H), numbers(2 * H, H), numbers(H, H)
+    backward = gru_scan(x, U_zr, U, keep.T, reverse=True)
+    for row, length in enumerate(LENGTHS):
+        h = torch.zeros(1, H, dtype=torch.float64)
+        for t in range(length - 1, -1, -1):
+            h = gru_step(x[t, row : row + 1], h, U_zr, U)
+            torch.testing.assert_close(backward[t, row : row + 1], h, atol=1e-12, rtol=0)
+
+
+def test_gru_step_by_hand() -> None:
+    """H = 1: h = 0.5, x = (0, 0, 0), U = 1: z = r = sigmoid(0.5), n = tanh(r / 2), h' = (1 - z) / 2 + z n."""
+    one = torch.ones(1, 1, dtype=torch.float64)
+    h = gru_step(torch.zeros(1, 3, dtype=torch.float64), one / 2, torch.ones(2, 1, dtype=torch.float64), one)
+    assert float(h) == pytest.approx((1 - 0.6224593312018546) / 2 + 0.6224593312018546 * 0.3015553564294008, abs=1e-12)
+
+
+def decoder_inputs(T: int, keep: Tensor) -> list[Tensor]:
+    B, S = keep.shape
+    H, A = 3, 4
+    return [
+        *(numbers(T, B, 3 * H), numbers(B, H), numbers(B, S, A), numbers(B, S, 3 * H)),
+        *(numbers(A, H), numbers(A), numbers(2 * H, H), numbers(H, H)),
+    ]
+
+
+@pytest.mark.parametrize("T", [1, 4])
+def test_decode_gradients(keep: Tensor, T: int) -> None:
+    def run(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+        return decode(*inputs[:4], keep, *inputs[4:])
+
+    assert torch.autograd.gradcheck(run, decoder_inputs(T, keep))
+
+
+def test_decode_equals_the_written_out_steps(keep: Tensor) -> None:
+    T = 4
+    x, s, keys, values, W_a, v, U_zr, U = decoder_inputs(T, keep)
+    states, weights = decode(x, s, keys, values, keep, W_a, v, U_zr, U)
+    for t in range(T):
+        torch.testing.assert_close(states[t], s, atol=1e-12, rtol=0)
+        context, p = additive.attend((s @ W_a.T)[:, None], keys, values, v, keep)
+        torch.testing.assert_close(weights[t], p[:, 0], atol=1e-12, rtol=0)
+        s = gru_step(x[t] + context[:, 0], s, U_zr, U)
+
+
+def test_additive_attention_by_hand() -> None:
+    """One query 0, keys 0 and atanh(1/2), v = ln 3 * 2: scores 0 and ln 3, weights 1/4 and 3/4."""
+    keys = torch.tensor([[[0.0], [0.5493061443340549], [9.0]]], dtype=torch.float64)
+    values = torch.tensor([[[4.0], [8.0], [100.0]]], dtype=torch.float64)
+    v = torch.tensor([2 * 1.0986122886681098], dtype=torch.float64)
+    keep = torch.tensor([[True, True, False]])
+    context, weights = additive.attend(torch.zeros(1, 1, 1, dtype=torch.float64), keys, values, v, keep)
+    torch.testing.assert_close(weights[0, 0], torch.tensor([0.25, 0.75, 0.0], dtype=torch.float64))
+    assert float(context) == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_projected_cross_entropy_equals_torch(
+    monkeypatch: pytest.MonkeyPatch, smoothing: float, with_bias: bool
+) -> None:
+    monkeypatch.setattr("nmt.ops.cross_entropy.BLOCK", 80)  # seven rows at once, the last block short
+    monkeypatch.setattr("nmt.ops.cross_entropy.CACHED", 33)  # three rows, the last ones one
+    features, weight, bias = numbers(23, 5), numbers(11, 5), numbers(11) if with_bias else None
+    targets = torch.randint(0, 11, (23,))
+    inputs = [features, weight, *([bias] if bias is not None else [])]
+    loss, nll = projected_cross_entropy(features, weight, bias, targets, smoothing)
+    logits = features @ weight.T + (0 if bias is None else bias)
+    truth = torch.nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum")
+    torch.testing.assert_close(loss, truth)
+    torch.testing.assert_close(nll, torch.nn.functional.cross_entropy(logits, targets, reduction="sum"))
+    for ours, theirs in zip(torch.autograd.grad(loss * 3, inputs), torch.autograd.grad(truth * 3, inputs), strict=True):
+        torch.testing.assert_close(ours, theirs)

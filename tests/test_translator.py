@@ -1,0 +1,258 @@
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nmt.corpus.tokenizer import Words, learn_sentencepiece
+from nmt.errors import EnvironmentFault, ModelError, UsageError
+from nmt.model_file import ModelFile, write_model
+from nmt.models.build import build_model
+from nmt.recipe import BahdanauConfig, CorpusConfig, Recipe, SearchConfig, TokenizerConfig, TrainConfig
+from nmt.translator import Translator
+from tests.stand_ins import BREAKS, QUICK, Echo, echo, endless, newlines
+
+
+def bahdanau() -> ModelFile:
+    """A small model with random weights: what it writes means nothing, but is always the same."""
+    words = [f"w{i}" for i in range(20)]
+    recipe = Recipe(
+        name="small",
+        corpus=CorpusConfig(src="en", tgt="fr", train="train", valid="valid", max_len=12),
+        model=BahdanauConfig(kind="bahdanau", d_embed=8, d_hidden=8, d_align=8, d_maxout=8),
+        train=TrainConfig(batch_tokens=100, updates=1),
+        search=SearchConfig(beam=3, max_len_extra=5),
+    )
+    src, tgt = Words(words, None), Words(words, None)
+    torch.manual_seed(3)
+    net = build_model(recipe.model, src.n_ids, tgt.n_ids)
+    weights = {name: torch.randn_like(p) for name, p in net.named_parameters()}
+    return ModelFile(recipe, weights, src, tgt, {})
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    write_model(path, bahdanau())
+    return path
+
+
+LINES = ["w1 w2 w3", "", "w4", "w5 w6 w7 w8 w9 w10 w11", "   ", "w1", "w19 nobody w3 w3"]
+
+
+def test_a_line_comes_out_for_every_line_in_their_order() -> None:
+    lines = ["the cat", "", "sat on the mat .", " ", "\u2003\u00a0", "cat", "dog", "the the the the"]
+    found = list(echo().translate(lines))
+    assert [one.source for one in found] == lines
+    assert [one.translation for one in found] == [
+        "the cat",
+        "",
+        "sat on the mat .",
+        "",
+        "",
+        "cat",
+        "dog",
+        "the the the the",
+    ]
+
+
+@pytest.mark.parametrize("line", ["", " ", "\t \u3000\u00a0\u2003\u1680", "\u2029\x1c\x85"])
+def test_the_model_is_not_called_for_a_blank_line(line: str) -> None:
+    translator = echo()
+    (found,) = translator.translate([line])
+    assert (found.translation, found.parts, found.pieces) == ("", 0, ())
+    assert isinstance(translator.model, Echo)
+    assert translator.model.n_rows == []
+
+
+def test_translations_hold_no_line_breaks() -> None:
+    (found,) = newlines().translate(["a"])
+    assert found.translation == "a" + " " * len(BREAKS)
+    assert "\n" in found.hypotheses[0].pieces
+
+
+def test_lines_are_drawn_a_window_at_a_time() -> None:
+    drawn = 0
+
+    def source():
+        nonlocal drawn
+        for i in itertools.count():
+            drawn += 1
+            yield "the" if i % 2 else "cat"
+
+    found = echo().translate(source())
+    assert [next(found).translation for _ in range(3)] == ["cat", "the", "cat"]
+    assert drawn <= 1024
+
+
+def test_unknown_words_are_copied_from_where_the_model_looked() -> None:
+    (found,) = echo().translate(["the zebra sat"])
+    assert found.translation == "the zebra sat"
+    assert found.unknown == 1
+    assert found.pieces == ("the", "zebra", "sat")
+    assert found.hypotheses[0].pieces == ("the", "<unk>", "sat")
+
+
+def test_without_attention_an_unknown_word_stays_unknown() -> None:
+    (found,) = echo(attends=False).translate(["the zebra sat"], alignments=True)
+    assert found.translation == "the <unk> sat"
+    assert found.alignment is None
+
+
+def test_alignments_count_pieces_of_source_and_target() -> None:
+    (found,) = echo().translate(["the cat sat"], alignments=True)
+    assert found.alignment == ((0, 0), (1, 1), (2, 2))
+    assert next(echo().translate(["the cat sat"])).alignment is None
+
+
+def test_long_lines_are_cut_at_punctuation_translated_and_joined() -> None:
+    line = "the cat sat on the mat . the cat sat . cat , the mat , on the cat"
+    translator = echo(max_pieces=7)
+    with patch.object(translator.model, "encode", wraps=translator.model.encode) as encode:
+        (found,) = translator.translate([line], alignments=True)
+    assert found.translation == line
+    assert found.parts == 4
+    assert found.alignment == tuple((i, i) for i in range(len(line.split())))
+    assert found.pieces == tuple(line.split())
+    (call,) = encode.call_args_list
+    assert call.args[0].shape == (4, 8)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from(["the", "cat", ".", ",", "zebra", "Zug!", "¿que?", "a;b"]), min_size=1, max_size=80))
+def test_no_word_of_a_long_line_is_lost(words: list[str]) -> None:
+    (found,) = echo(max_pieces=5).translate([" ".join(words)])
+    assert found.translation.split() == words
+    assert found.parts >= len(words) / 5
+
+
+def test_a_line_of_a_hundred_thousand_characters_comes_out() -> None:
+    line = "the cat " * 12_500
+    (found,) = echo(config=QUICK.model_copy(update={"beam": 1}), max_pieces=60).translate([line])
+    assert found.translation == line.strip()
+
+
+def test_a_long_line_without_spaces_comes_out() -> None:
+    (found,) = echo(max_pieces=3).translate(["x" * 700])
+    assert found.translation.replace(" ", "") == "x" * 700
+
+
+def test_an_endless_translation_is_cut_and_flagged() -> None:
+    (found,) = endless().translate(["cat cat"])
+    assert found.cut
+    assert found.translation == "the the the the the"
+    assert not next(echo().translate(["cat cat"])).cut
+
+
+def test_half_a_surrogate_pair_is_no_crash() -> None:
+    (found,) = echo().translate(["the \ud800 cat"])
+    assert found.translation == "the \ufffd cat"
+
+
+def test_n_best_are_sorted_and_the_first_is_the_translation(path: Path) -> None:
+    translator = Translator.load(path, device="cpu")
+    for found, one in zip(translator.translate(LINES, n_best=3), translator.translate(LINES), strict=True):
+        scores = [candidate.score for candidate in found.hypotheses]
+        assert scores == sorted(scores, reverse=True)
+        assert found.hypotheses[0].translation == found.translation == one.translation
+
+
+def test_more_translations_than_the_beam_are_refused() -> None:
+    with pytest.raises(UsageError, match="need a beam of 3, not 2"):
+        list(echo().translate(["the"], n_best=3))
+
+
+def test_a_batch_of_one_and_of_many_give_the_same_lines(path: Path) -> None:
+    translator = Translator.load(path, device="cpu")
+    lines = [" ".join(f"w{(i * j) % 20}" for j in range(1 + i % 11)) for i in range(60)]
+    alone, many = (list(translator.translate(lines, batch=batch)) for batch in (1, 64))
+    differing = [(a, b) for a, b in zip(alone, many, strict=True) if a.translation != b.translation]
+    assert all(abs(a.score - b.score) < 1e-5 for a, b in differing)
+    assert len(differing) <= 1
+    assert all(abs(a.score - b.score) < 1e-4 for a, b in zip(alone, many, strict=True))
+
+
+def test_a_loaded_model_translates_as_the_one_that_was_written(path: Path) -> None:
+    first, second = (list(Translator.load([path], device="cpu").translate(LINES)) for _ in range(2))
+    assert first == second
+    assert [one.parts for one in first] == [1, 0, 1, 1, 0, 1, 1]
+    assert Translator.load(path, device="cpu").max_pieces == 11
+
+
+def test_bfloat16_can_be_asked_for(path: Path) -> None:
+    translator = Translator.load(path, device="cpu", dtype="bfloat16")
+    assert translator.model.compute_dtype == torch.bfloat16
+    assert len(list(translator.translate(LINES))) == len(LINES)
+    compute = replace(bahdanau()).recipe.compute
+    assert compute.dtype == "float32"
+
+
+def test_what_cannot_be_loaded_is_refused(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="does not exist"):
+        Translator.load(tmp_path / "none")
+    with pytest.raises(UsageError, match="2 models were named"):
+        Translator.load([path, path])
+    with pytest.raises(UsageError, match="there is no device tpu"):
+        Translator.load(path, device="tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(EnvironmentFault, match="no CUDA device"):
+            Translator.load(path, device="cuda")
+
+
+def test_a_batch_too_large_for_the_memory_is_halved_and_no_line_lost() -> None:
+    class Small(Echo):
+        def encode(self, src, keep):  # type: ignore[no-untyped-def]
+            if len(src) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().encode(src, keep)
+
+    translator = echo()
+    translator.model = Small(translator.src_tokenizer.n_ids)
+    lines = [f"{'the ' * (i % 5)}cat" for i in range(30)]
+    assert [one.translation for one in translator.translate(lines)] == lines
+
+
+def test_a_single_sentence_too_large_for_the_memory_is_the_machines_fault() -> None:
+    translator = echo()
+    with (
+        patch.object(translator.model, "encode", side_effect=torch.OutOfMemoryError("CUDA out of memory")),
+        pytest.raises(EnvironmentFault, match="a sentence of 2 pieces at beam 2 exhausts the memory"),
+    ):
+        list(translator.translate(["the cat", "cat the"]))
+
+
+def pieces_echo() -> Translator:
+    lines = [f"the cat number {i} sat on the mat , and the dog {i * 7} did not ." for i in range(200)]
+    pieces = learn_sentencepiece(lines, TokenizerConfig(kind="bpe", vocab=80), "the text")
+    return Translator(Echo(pieces.n_ids), pieces, pieces, QUICK, max_pieces=20)
+
+
+def test_subword_models_write_no_marks_for_what_they_do_not_know() -> None:
+    lines = [
+        "the cat",
+        "the 🦓 sat",
+        "日本語",
+        "\u200b",
+        "שלום the عالم",
+        "e\u0301 \u202e the",
+        "the  dog",
+        "<unk> <s> ⁇ ▁the",
+    ]
+    found = list(pieces_echo().translate(lines))
+    assert [one.source for one in found] == lines
+    assert [one.translation for one in found][:3] == ["the cat", "the  sat", ""]
+    assert found[3].parts == 0, "nothing is left of a zero-width space, so there is nothing to translate"
+    for one in found:
+        assert not {"⁇", "\ufffd", "\n"} & set(one.translation)
+        assert one.translation.encode().decode() == one.translation
+
+
+def test_long_subword_lines_lose_no_word() -> None:
+    line = " ".join(f"the cat {i} sat ." for i in range(60))
+    (found,) = pieces_echo().translate([line])
+    assert found.translation == line
+    assert found.parts > 10
