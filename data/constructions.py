@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
@@ -138,6 +139,8 @@ def present_habit(draw: Draw) -> Pair:
     who = subject(draw)
     action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.en.base in HABITUAL))
     rest = object_of(draw, action, who)
+    while COUNTED.search(rest[0]):
+        rest = object_of(draw, action, who)
     return Pair(*with_time(clause(who, action, "present", rest), habit_time(draw), draw))
 
 
@@ -185,11 +188,22 @@ HABITUAL = (
 )
 
 
+COUNTED = re.compile(r"\b(two|three|four|five|several)\b")
+
+
+def uncounted(draw: Draw, who: Phrase, negative: bool = False, ongoing: bool = False) -> tuple[Action, Both]:
+    """Gives a deed that may become a habit: nobody rarely finishes several projects."""
+    while True:
+        action, rest = deed(draw, who, negative, ongoing)
+        if not COUNTED.search(rest[0]):
+            return action, rest
+
+
 @construction
 def present_frequency(draw: Draw) -> Pair:
     """My uncle often helps the neighbours."""
     who = subject(draw)
-    action, rest = deed(draw, who)
+    action, rest = uncounted(draw, who)
     return Pair(*clause(who, action, "present", rest, adverb=draw.pick(FREQUENCY)))
 
 
@@ -199,7 +213,7 @@ def present_third(draw: Draw) -> Pair:
     who = draw.pick(
         (HE, SHE, named(draw), noun_phrase(draw.pick(lexicon.nouns("job", "person")), "the"), relative(draw))
     )
-    action, rest = deed(draw, who)
+    action, rest = uncounted(draw, who)
     return Pair(*clause(who, action, "present", rest, adverb=draw.pick(FREQUENCY)))
 
 
@@ -320,7 +334,7 @@ def perfect_already(draw: Draw) -> Pair:
 def imperfect_used_to(draw: Draw) -> Pair:
     """He used to drink coffee every evening."""
     who = subject(draw)
-    action, rest = deed(draw, who, ongoing=True)
+    action, rest = uncounted(draw, who, ongoing=True)
     time = habit_time(draw) if draw.chance(0.5) else ("", "")
     en, fr = clause(who, action, "used_to", rest)
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}")
@@ -458,7 +472,7 @@ def negation_future(draw: Draw) -> Pair:
 def negation_never(draw: Draw) -> Pair:
     """My brother has never visited the museum."""
     who = subject(draw)
-    action, rest = deed(draw, who, negative=True)
+    action, rest = uncounted(draw, who, negative=True)
     if action.en.base in ("sleep", "wait", "read", "eat") and action in lexicon.INTRANSITIVE:
         rest = setting(draw, action)
     return Pair(*clause(who, action, draw.pick(("present", "perfect", "future")), rest, negation="never"))
@@ -629,7 +643,6 @@ PLAIN_ADJECTIVES = (
         "alone",
         "beautiful",
         "ready",
-        "surprised",
     ),
     *("busy", "sick"),
 )
@@ -1093,7 +1106,7 @@ def order_reflexive(draw: Draw) -> Pair:
         tuple((a, ORDERED[a.en.particle]) for a in lexicon.REFLEXIVES if a.en.particle in ORDERED)
     )
     negative = draw.chance(0.4)
-    time = clock(draw) if draw.chance(0.5) and action.en.base not in STILL else draw.pick(complements)
+    time = hour(draw, True) if draw.chance(0.5) and action.en.base not in STILL else draw.pick(complements)
     fr = french.imperative_group(action.fr, french.VOUS, negation="pas" if negative else "")
     return Pair(order_en(action, time[0], negative), f"{fr} {time[1]}", draw.pick((".", "!")))
 
@@ -1148,7 +1161,7 @@ def asked(who: Phrase, action: Action, tense: str, rest: Both) -> Both:
 def question_present(draw: Draw) -> Pair:
     """Does she read the newspaper every day?"""
     who = interlocutor(draw)
-    action, rest = deed(draw, who, ongoing=True)
+    action, rest = uncounted(draw, who, ongoing=True)
     en, fr = asked(who, action, "present", rest)
     time = habit_time(draw) if draw.chance(0.5) else ("", "")
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}", "?")
@@ -2421,7 +2434,18 @@ def places_count(draw: Draw) -> Pair:
         place = noun_phrase(
             draw.pick(lexicon.entries(("area_cleaned",))), draw.pick(("this", "own")), owner=draw.pick(PRONOUNS)
         )
-    if entry.en in ("university", "airport", "port", "stadium", "tower", "factory", "beach", "museum"):
+    if entry.en in (
+        "university",
+        "airport",
+        "hospital",
+        "theatre",
+        "port",
+        "stadium",
+        "tower",
+        "factory",
+        "beach",
+        "museum",
+    ):
         place = noun_phrase(
             draw.pick((lexicon.noun("city"), lexicon.noun("region"))),
             draw.pick(("this", "own")),
@@ -2687,7 +2711,7 @@ def body_pain(draw: Draw) -> Pair:
     have = french_verb(who, lexicon.HAVE, "past" if past else "present")
     if not past and draw.chance(0.25):
         return Pair(f"{own} {verb} a lot", f"{who.fr} {have} très mal {part.after('à')}")
-    present = (("", ""), ("today", "aujourd'hui"), ("this morning", "ce matin"))
+    present = (("", ""), ("today", "aujourd'hui"), ("now", "maintenant"))
     time = draw.pick((("yesterday", "hier"), ("last night", "hier soir")) if past else present)
     return Pair(f"{own} {verb} {time[0]}", f"{who.fr} {have} mal {part.after('à')} {time[1]}")
 
@@ -3013,7 +3037,7 @@ def reflexive_present(draw: Draw) -> Pair:
         tuple(a for a in lexicon.REFLEXIVES if a.en.particle not in ("married", "a mistake", "lost", "bored"))
     )
     tense = draw.pick(("present", "future", "used_to"))
-    time = clock(draw) if action.en.particle in ("up", "to bed", "asleep", "dressed") else ("", "")
+    time = hour(draw, True) if action.en.particle in ("up", "to bed", "asleep", "dressed") else ("", "")
     habit = habit_time(draw) if tense != "future" else future_time(draw)
     if time[0]:
         day = draw.pick(lexicon.WEEKDAYS)
@@ -3804,7 +3828,7 @@ def either_or(draw: Draw) -> Pair:
         return either_or(draw)
     if one.mass or one.kind == "meal":
         first, second = generic(one, False), generic(two, False)
-        if action.en.base != "study":
+        if one.kind not in ("meal", "science", "language"):
             first, second = noun_phrase(one, "the"), noun_phrase(two, "the")
     else:
         determiner = draw.pick(("the", "a", "this"))
@@ -4132,7 +4156,8 @@ def story(draw: Draw, clauses: int) -> Pair:
         told.add(key)
         if step == clauses - 1:
             link = ("and then ", "et puis ")
-        elif step > 1 and draw.chance(0.25):
+        elif step > 1 and "but" not in told and draw.chance(0.4):
+            told.add("but")
             link, two = ("but ", "mais "), setback(draw, again, tense)
         else:
             link = draw.pick(STORY_LINKS)
