@@ -312,10 +312,13 @@ def birth(draw: Draw) -> Pair:
     )
 
 
+ADULTS = tuple(n for n in lexicon.nouns("job", "person") if n.en not in ("boy", "girl", "child", "pupil", "student"))
+
+
 @construction
 def death(draw: Draw) -> Pair:
     """The old king died in 1968."""
-    who = person(draw, 0.3)
+    who = draw.pick((noun_phrase(draw.pick(ADULTS), "the"), relative(draw), named(draw)))
     fr = french.predicate(french.Verb("mourir", "être"), who.person, "perfect", gender=who.gender, many=who.many)
     year = draw.pick(YEARS)
     place = location(draw)
@@ -1105,8 +1108,12 @@ def order_reflexive(draw: Draw) -> Pair:
     action, complements = draw.pick(
         tuple((a, ORDERED[a.en.particle]) for a in lexicon.REFLEXIVES if a.en.particle in ORDERED)
     )
-    negative = draw.chance(0.4)
-    time = hour(draw, True) if draw.chance(0.5) and action.en.base not in STILL else draw.pick(complements)
+    negative = action.en.base == "complain" or draw.chance(0.4)
+    time = (
+        hour(draw, True)
+        if draw.chance(0.5) and action.en.base not in STILL
+        else draw.pick(_MOMENTS if action.en.base in ("hurry", "complain") else complements)
+    )
     fr = french.imperative_group(action.fr, french.VOUS, negation="pas" if negative else "")
     return Pair(order_en(action, time[0], negative), f"{fr} {time[1]}", draw.pick((".", "!")))
 
@@ -1127,6 +1134,7 @@ ORDERED: dict[str, tuple[Both, ...]] = {
     "fun": (*_MOMENTS, *_SPOTS),
     "": (("now", "maintenant"), *_SPOTS, ("", "")),
 }
+# No hour is set for these.
 STILL = ("hurry", "complain", "sit", "have")
 
 
@@ -1623,7 +1631,7 @@ def relative_dont(draw: Draw) -> Pair:
 def relative_whose(draw: Draw) -> Pair:
     """I know a painter whose house is in Spain."""
     who = subject(draw)
-    other = noun_phrase(draw.pick(lexicon.nouns("job", "person")), "a")
+    other = noun_phrase(draw.pick(ADULTS), "a")
     owned = draw.pick(lexicon.nouns("relative"))
     job = draw.pick(lexicon.NOUNS["job"])
     know = lexicon.SOCIAL[1]
@@ -2335,7 +2343,7 @@ SHARED = (
         "refuse",
         "cross",
     ),
-    *("forget", "photograph", "choose", "copy", "check", "describe", "explain"),
+    *("photograph", "choose", "copy", "check", "describe", "explain"),
 )
 
 
@@ -2702,12 +2710,13 @@ def body_pain(draw: Draw) -> Pair:
     part = noun_phrase(entry, "the", many)
     if draw.chance(0.5):
         who = draw.pick(PRONOUNS)
-        own = noun_phrase(entry, "own", many, None, who).en
+        # Several people have several heads in English, but French keeps one each.
+        own = noun_phrase(entry, "own", many or who.many, None, who).en
     else:
         who = named(draw) if draw.chance(0.5) else relative(draw)
         own = f"{who.en}'s {entry.english(many)}"
     past = draw.chance(0.3)
-    verb = "hurt" if past or many else "hurts"
+    verb = "hurt" if past or many or who.many else "hurts"
     have = french_verb(who, lexicon.HAVE, "past" if past else "present")
     if not past and draw.chance(0.25):
         return Pair(f"{own} {verb} a lot", f"{who.fr} {have} très mal {part.after('à')}")
@@ -3061,7 +3070,9 @@ def reflexive_perfect(draw: Draw) -> Pair:
 def reflexive_infinitive(draw: Draw) -> Pair:
     """We must hurry."""
     who = subject(draw)
-    action = draw.pick(tuple(a for a in lexicon.REFLEXIVES if a.en.particle not in ("a mistake", "lost", "bored")))
+    action = draw.pick(
+        tuple(a for a in lexicon.REFLEXIVES if a.en.particle not in ("a mistake", "lost", "bored", "married"))
+    )
     modal = draw.pick(MODALS)
     time = draw.pick(
         (
@@ -3072,6 +3083,8 @@ def reflexive_infinitive(draw: Draw) -> Pair:
             ("before dinner", "avant le dîner"),
         )
     )
+    if modal[2] == "imperfect":
+        time = ("", "")
     return Pair(
         f"{who.en} {modal_en(modal, who)} {base(action)} {time[0]}",
         f"{who.fr} {modal_fr(modal, who)} {infinitive(action, who)} {time[1]}",
@@ -3950,7 +3963,6 @@ PASSIVE = (
         "burn",
         "plant",
         "hide",
-        "choose",
         "prepare",
         "photograph",
         "feed",
@@ -4004,7 +4016,7 @@ def thinking(draw: Draw) -> Pair:
     tense = draw.pick(("present", "progressive", "used_to", "past"))
     adverb = draw.pick(FREQUENCY) if tense == "present" else ("", "")
     if draw.chance(0.6):
-        entry = draw.pick(lexicon.nouns("gathering", "show", "text", "building", "relative", "idea"))
+        entry = draw.pick(lexicon.nouns(*(("relative", "building") if action is lexicon.DREAM_OF else SUBJECTS)))
         phrase = noun_phrase(
             entry, "own" if entry.kind == "relative" else "the", False, None, draw.pick((I, YOU, HE, SHE))
         )
@@ -4012,6 +4024,9 @@ def thinking(draw: Draw) -> Pair:
     else:
         rest = object_en(other), french.elide(f"{preposition} {stressed(other)}")
     return Pair(*clause(who, action, tense, rest, adverb=adverb))
+
+
+SUBJECTS = ("gathering", "show", "text", "building", "relative", "idea")
 
 
 @construction
