@@ -967,10 +967,11 @@ def there_pronoun(draw: Draw) -> Pair:
     phrase = noun_phrase(entry, "this")
     time = habit_time(draw)
     know = french_verb(who, lexicon.SOCIAL[1], "present")
+    visit = french_verb(again, lexicon.GO, "present", clitics=("y",))
     return Pair(
         f"{who.en} {verb_en(who, lexicon.SOCIAL[1], 'present')} {phrase.en} because "
         f"{again.en} {verb_en(again, lexicon.GO, 'present')} there {time[0]}",
-        f"{who.fr} {know} {phrase.fr} parce que {again.fr} {french_verb(again, lexicon.GO, 'present', clitics=('y',))} {time[1]}",
+        f"{who.fr} {know} {phrase.fr} parce que {again.fr} {visit} {time[1]}",
     )
 
 
@@ -3253,8 +3254,9 @@ def asked_to(draw: Draw) -> Pair:
     lead = french.predicate(
         french.Verb(fr), who.person, "perfect" if tense == "past" else "future", clitics=(indirect(other),)
     )
+    lead_en = english.predicate(english.Verb(en), who.person, tense)
     return Pair(
-        f"{who.en} {english.predicate(english.Verb(en), who.person, tense)} {object_en(other)} to {base(action, rest[0])}",
+        f"{who.en} {lead_en} {object_en(other)} to {base(action, rest[0])}",
         f"{who.fr} {lead} de {infinitive(action, other, rest[1])}",
     )
 
@@ -3661,8 +3663,9 @@ def reported_past(draw: Draw) -> Pair:
         tense = "conditional"
     two = clause(again, action, tense, rest)
     base_en, _, particle = en.partition(" ")
+    lead_en = english.predicate(english.Verb(base_en, particle), who.person, "past")
     return Pair(
-        f"{who.en} {english.predicate(english.Verb(base_en, particle), who.person, 'past')} {object_en(other)} that {two[0]}",
+        f"{who.en} {lead_en} {object_en(other)} that {two[0]}",
         f"{who.fr} {lead} que {two[1]}",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import english
 import french
@@ -558,11 +559,13 @@ WORN = ("clothes", "footwear", "jewel")
 PLACES = ("venue", "building", "area")
 
 
+@cache
 def nouns(*kinds: str) -> tuple[Noun, ...]:
     """Gives the nouns of some kinds, in the order of the lexicon."""
     return tuple(noun for kind in kinds for noun in NOUNS[kind])
 
 
+@cache
 def noun(en: str) -> Noun:
     """Gives the noun whose English is `en`."""
     return next(entry for entries in NOUNS.values() for entry in entries if entry.en == en)
@@ -1069,6 +1072,7 @@ def _accepts(adjective: Adjective, entry: Noun) -> bool:
     return (named or adjective.qualifies(entry)) and (adjective.en, entry.en) not in CLASHES
 
 
+@cache
 def adjectives_for(entry: Noun) -> tuple[Adjective, ...]:
     """Gives the adjectives that make sense with a noun, the predicative ones included."""
     return tuple(adjective for adjective in ADJECTIVES if _accepts(adjective, entry))
@@ -1336,12 +1340,14 @@ SUBKINDS.update(
 )
 
 
+@cache
 def entries(kinds: tuple[str, ...]) -> tuple[Noun, ...]:
     """Gives the nouns of some kinds and finer kinds."""
     names = {name for kind in kinds for name in SUBKINDS.get(kind, ())}
     return tuple(entry for kind, found in NOUNS.items() for entry in found if kind in kinds or entry.en in names)
 
 
+@cache
 def objects_of(action: Action) -> tuple[Noun, ...]:
     """Gives the nouns that may be the object of an action."""
     return entries(action.kinds)
