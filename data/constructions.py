@@ -127,6 +127,7 @@ def countable(action: Action) -> tuple[Noun, ...]:
 
 ACTIONS = tuple(action for action in lexicon.TRANSITIVE if len(countable(action)) > 1)
 ONGOING = tuple(action for action in ACTIONS if action.progressive)
+WILLED = tuple(action for action in ACTIONS if action.willed)
 DYNAMIC_SOCIAL = tuple(action for action in lexicon.SOCIAL if not action.stative)
 
 
@@ -849,7 +850,7 @@ def direct_thing_perfect(draw: Draw) -> Pair:
 def direct_thing_negative(draw: Draw) -> Pair:
     """I am looking for the keys, but I have not found them."""
     who = subject(draw)
-    action = draw.pick(ACTIONS)
+    action = draw.pick(WILLED)
     phrase = antecedent(draw, action)
     again = pronoun(who)
     have = verb_en(again, action, "perfect", "not")
@@ -868,7 +869,7 @@ def direct_thing_negative(draw: Draw) -> Pair:
 @construction
 def direct_thing_present(draw: Draw) -> Pair:
     """Here is the letter: I am going to sign it."""
-    action = draw.pick(ACTIONS)
+    action = draw.pick(WILLED)
     phrase = antecedent(draw, action)
     who = draw.pick(PRONOUNS)
     tense = draw.pick(("going_to", "future", "future"))
@@ -1427,7 +1428,7 @@ def question_how_many(draw: Draw) -> Pair:
     who = interlocutor(draw)
     action = draw.pick(tuple(a for a in ACTIONS if a.en.base in MULTIPLE))
     entry = draw.pick(countable(action))
-    tense = draw.pick(("past", "past", "perfect", "future"))
+    tense = draw.pick(("past", "past", "perfect", "future")) if action.willed else "past"
     fr = french_verb(who, action, tense, agreement=(entry.gender, True))
     return Pair(
         f"how many {entry.english(True)} {english.question(action.en, who.person, tense, who.en)}",
@@ -1446,7 +1447,7 @@ def question_which(draw: Draw) -> Pair:
     entry = draw.pick(countable(action))
     many = draw.chance(0.4) and entry.kind not in ("room", "device", "structure")
     phrase = noun_phrase(entry, "which", many)
-    tense = draw.pick(("past", "past", "future"))
+    tense = draw.pick(("past", "past", "future")) if action.willed else "past"
     fr = french_verb(who, action, tense, agreement=(entry.gender, many))
     return Pair(
         f"{phrase.en} {english.question(action.en, who.person, tense, who.en)}",
@@ -1946,6 +1947,8 @@ def comparative_more(draw: Draw) -> Pair:
 def comparative_less(draw: Draw) -> Pair:
     """This film is less interesting than the book."""
     one, two, adjective = comparison(draw)
+    if adjective.en in ("small", "big"):
+        return comparative_less(draw)
     verb = ("are", "sont") if one.many else ("is", "est")
     return Pair(
         f"{one.en} {verb[0]} less {adjective.en} than {two.en}",
@@ -2811,7 +2814,7 @@ def possession_object(draw: Draw) -> Pair:
     genitive = owner.en + ("'" if owner.many and owner.en.endswith("s") else "'s")
     many = draw.chance(0.3)
     phrase = noun_phrase(entry, "the", many)
-    en, fr = clause(who, action, draw.pick(("past", "perfect", "future")))
+    en, fr = clause(who, action, draw.pick(("past", "perfect", "future" if action.willed else "past")))
     return Pair(f"{en} {genitive} {entry.english(many)}", f"{fr} {phrase.fr} {owner.with_de()}")
 
 
@@ -3293,6 +3296,9 @@ def impersonal(draw: Draw) -> Pair:
     )
     definite = draw.chance(0.5)
     action, rest = act(draw, YOU, willed=True, definite=definite)
+    risky = ("cross", "catch", "push", "lift", "drive", "use")
+    if adjective[0] in ("dangerous", "forbidden") and action.en.base not in risky:
+        return impersonal(draw)
     if rest[0].startswith("your") or action.en.base in ("touch", "count", "hide"):
         return impersonal(draw)
     verb = draw.pick(
