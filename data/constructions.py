@@ -600,7 +600,9 @@ def nobody_subject(draw: Draw) -> Pair:
 def nothing_subject(draw: Draw) -> Pair:
     """Nothing is more useful than a good dictionary."""
     entry = draw.pick(lexicon.nouns("tool", "text", "device", "food", "drink", "show", "landscape", "jewel", "dish"))
-    adjective = adjective_of(draw, entry, accept=lambda a: a.en in SUPREME)
+    adjective = adjective_of(
+        draw, entry, accept=lambda a: a.en in (("delicious",) if entry.kind in lexicon.GROCERY else SUPREME)
+    )
     if adjective is None:
         return nobody_subject(draw)
     phrase = generic(entry, False) if entry.mass else noun_phrase(entry, "a")
@@ -2505,7 +2507,7 @@ def weather(draw: Draw) -> Pair:
     time = (("today", "aujourd'hui"), ("", ""), ("", ""))[tense]
     if tense == 2:
         time = future_time(draw)
-        if time[0] == "soon":
+        if "summer" in time[0] or "winter" in time[0]:
             time = ("tomorrow", "demain")
     elif tense == 1:
         time = draw.pick(
@@ -2869,7 +2871,13 @@ def country_life(draw: Draw) -> Pair:
             f"{who.en} would like to {base(action, rest[0])}",
             f"{who.fr} {french_verb(who, lexicon.LIKE, 'conditional')} {infinitive(action, who, rest[1])}",
         )
-    place = draw.pick((("now", "maintenant"), ("", ""), ("with", "avec"))) if tense == "present" else ("", "")
+    place = (
+        draw.pick((("now", "maintenant"), ("", ""), ("with", "avec"), ("alone", "seul")))
+        if tense == "present"
+        else ("", "")
+    )
+    if place[0] == "alone":
+        place = ("alone", french.agree("seul", who.gender, who.many))
     if place[0] == "with":
         other = relative(draw, who if who in PRONOUNS else I)
         place = (f"with {other.en}", f"avec {other.fr}")
@@ -3145,9 +3153,9 @@ def modal_pronoun(draw: Draw) -> Pair:
     other = other_pronoun(draw, who)
     modal = draw.pick(MODALS)
     if draw.chance(0.6):
-        action, pronoun_fr = draw.pick(DYNAMIC_SOCIAL), direct(other)
+        action, pronoun_fr = draw.pick(tuple(a for a in DYNAMIC_SOCIAL if a.willed)), direct(other)
     else:
-        action, pronoun_fr = draw.pick(lexicon.INDIRECT), indirect(other)
+        action, pronoun_fr = draw.pick(tuple(a for a in lexicon.INDIRECT if a.willed)), indirect(other)
     time = future_time(draw) if draw.chance(0.5) and modal[2] in ("future", "conditional") else ("", "")
     return Pair(
         f"{who.en} {modal_en(modal, who)} {base(action)} {object_en(other)} {time[0]}",
@@ -3690,7 +3698,7 @@ def because_state(draw: Draw) -> Pair:
     )
     action, rest = draw.pick(
         (
-            act(draw, who, negative=True),
+            act(draw, who, negative=True, willed=True),
             (lexicon.COME, ("", "")),
             (lexicon.GO_OUT, ("", "")),
             (lexicon.GO, destination(draw)),
