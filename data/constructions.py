@@ -4138,6 +4138,7 @@ WEIGHTS: dict[str, int] = {
     "superlative": 3,
     "comparative_more": 4,
     "superlative_person": 3,
+    "time_of_day": 2,
     **dict.fromkeys(
         (
             *(
