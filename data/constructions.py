@@ -17,6 +17,7 @@ from phrases import (
     MANNER,
     PRONOUNS,
     SHE,
+    TENSES,
     THEY,
     WE,
     YEARS,
@@ -57,6 +58,7 @@ from phrases import (
     past_time,
     person,
     planned,
+    possessive_en,
     pronoun,
     relative,
     setting,
@@ -2738,23 +2740,21 @@ PAINFUL_PAIRS = ("foot", "leg", "knee", "tooth", "ear", "arm", "hand", "finger",
 def body_wash(draw: Draw) -> Pair:
     """She washed her hands before dinner."""
     who = subject(draw)
-    part = draw.pick((("hands", "les mains"), ("feet", "les pieds"), ("hair", "les cheveux"), ("face", "le visage")))
+    face = "faces" if who.many else "face"
+    part = draw.pick((("hands", "les mains"), ("feet", "les pieds"), ("hair", "les cheveux"), (face, "le visage")))
     tense = draw.pick(("past", "progressive", "future", "present"))
-    own = {french.JE: "my", french.NOUS: "our", french.VOUS: "your", french.ILS: "their"}.get(
-        who.person, "her" if who.gender == "f" else "his"
-    )
     wash = next(a for a in lexicon.TRANSITIVE if a.en.base == "wash")
-    clitics = (french.REFLEXIVE[who.person],)
-    verb = french.Verb("laver", "avoir", True)
-    french_tense = {"past": "perfect", "progressive": "present"}.get(tense, tense)
     # The part of the body is the direct object, so the participle does not agree with the subject.
-    fr = french.predicate(replace(verb), who.person, french_tense, gender="m", many=False) if clitics else ""
+    fr = french.predicate(french.Verb("laver", reflexive=True), who.person, TENSES[tense])
     time = draw.pick(
         (("before dinner", "avant le dîner"), ("before lunch", "avant le déjeuner"), ("", ""), time_for(draw, tense))
     )
     if tense == "progressive":
         time = ("", "") if draw.chance(0.5) else ("in the bathroom", "dans la salle de bains")
-    return Pair(f"{who.en} {verb_en(who, wash, tense)} {own} {part[0]} {time[0]}", f"{who.fr} {fr} {part[1]} {time[1]}")
+    return Pair(
+        f"{who.en} {verb_en(who, wash, tense)} {possessive_en(who)} {part[0]} {time[0]}",
+        f"{who.fr} {fr} {part[1]} {time[1]}",
+    )
 
 
 @construction
@@ -2840,7 +2840,7 @@ def belonging(draw: Draw) -> Pair:
     return Pair(f"{phrase.en} {verb_en(phrase, lexicon.BELONG, tense)} {who.en}", f"{phrase.fr} {fr} {who.after('à')}")
 
 
-MINE = (("mine", "à moi"), ("his", "à lui"), ("ours", "à nous"), ("yours", "à vous"), ("theirs", "à eux"))
+MINE = ("mine", "his", "ours", "yours", "theirs")
 
 
 @construction
@@ -2851,7 +2851,7 @@ def possession_mine(draw: Draw) -> Pair:
     many = draw.chance(0.4)
     adjective = adjective_of(draw, entry) if draw.chance(0.6) else None
     phrase = noun_phrase(entry, "these" if many else "this", many, adjective)
-    en = "hers" if who is SHE else MINE[who.person][0]
+    en = "hers" if who is SHE else MINE[who.person]
     negative = draw.chance(0.4)
     verb_be = french_verb(phrase, lexicon.BE, "present", "pas" if negative else "")
     return Pair(
@@ -3167,10 +3167,10 @@ def modal_pronoun(draw: Draw) -> Pair:
 def modal_past(draw: Draw) -> Pair:
     """She had to sell her car."""
     who = subject(draw)
-    action, rest = deed(draw, who, willed=True)
     en, verb, negation = draw.pick(
         (("had to", "devoir", ""), ("was able to", "pouvoir", ""), ("was not able to", "pouvoir", "pas"))
     )
+    action, rest = deed(draw, who, negative=bool(negation), willed=True)
     if who.many or who.person == french.VOUS:
         en = en.replace("was", "were")
     fr = french.predicate(french.Verb(verb), who.person, "perfect", negation=negation)
@@ -3250,7 +3250,6 @@ ASKED: tuple[tuple[str, str], ...] = (
     ("ask", "demander"),
     ("allow", "permettre"),
     ("advise", "conseiller"),
-    ("forbid", "interdire"),
 )
 
 
@@ -3259,7 +3258,7 @@ def asked_to(draw: Draw) -> Pair:
     """The judge asked us to wait."""
     who = subject(draw)
     other = other_pronoun(draw, who)
-    en, fr = draw.pick(ASKED[:3])
+    en, fr = draw.pick(ASKED)
     action, rest = deed(draw, other, willed=True)
     tense = draw.pick(("past", "future", "past"))
     lead = french.predicate(

@@ -554,9 +554,9 @@ GROCERY = (*EDIBLE, "ingredient", "drink")
 READABLE = ("text", "writing")
 SMALL = ("tool", "container", "dishes", "thing", "jewel", "clothes", "footwear", "text", "writing")
 GOODS = (*SMALL, "furniture", "device", "ride", "instrument")
-VEHICLES = ("vehicle", "ride")
+# What is bought and sold; letters and reports are not.
+MERCHANDISE = tuple(kind for kind in GOODS if kind != "writing")
 WORN = ("clothes", "footwear", "jewel")
-PLACES = ("venue", "building", "area")
 
 
 @cache
@@ -1153,8 +1153,8 @@ def _action(
 TRANSITIVE: tuple[Action, ...] = (
     _action("eat", "manger", EDIBLE),
     _action("drink", "boire", ("drink",)),
-    _action("buy", "acheter", (*GOODS, *GROCERY, "vehicle", "home", "plant")),
-    _action("sell", "vendre", (*GOODS, *GROCERY, "vehicle", "home", "animal")),
+    _action("buy", "acheter", (*MERCHANDISE, *GROCERY, "vehicle", "home", "plant")),
+    _action("sell", "vendre", (*MERCHANDISE, *GROCERY, "vehicle", "home", "animal")),
     _action("read", "lire", READABLE),
     _action("write", "écrire", ("writing",)),
     _action("make", "faire", ("pastry",)),
@@ -1472,7 +1472,6 @@ GO = _action("go", "aller", auxiliary="être")
 COME = _action("come", "venir", auxiliary="être")
 COME_BACK = _action("come back", "revenir", auxiliary="être")
 ARRIVE = _action("arrive", "arriver", auxiliary="être")
-ENTER = _action("go in", "entrer", auxiliary="être")
 GO_OUT = _action("go out", "sortir", auxiliary="être")
 GO_UP = _action("go up", "monter", auxiliary="être")
 GO_DOWN = _action("go down", "descendre", auxiliary="être")
@@ -1490,10 +1489,7 @@ LIKE = _action("like", "aimer", stative=True)
 HATE = _action("hate", "détester", stative=True)
 PREFER = _action("prefer", "préférer", stative=True)
 WANT = _action("want", "vouloir", stative=True)
-CAN = french.Verb("pouvoir")
-MUST = french.Verb("devoir")
 KNOW_HOW = _action("know", "savoir", stative=True)
-NEED = _action("need", "avoir", stative=True)
 SPEAK = _action("speak", "parler")
 PLAY = _action("play", "jouer")
 BELONG = _action("belong to", "appartenir", stative=True)
