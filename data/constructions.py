@@ -392,7 +392,7 @@ def conditional_wish(draw: Draw) -> Pair:
 
 @construction
 def pluperfect(draw: Draw) -> Pair:
-    """When we arrived, the thief had already left."""
+    """When we arrived, the cook had already prepared lunch."""
     who, other = subject(draw), subject(draw, 0)
     action, rest = act(draw, other, plain=True)
     one = clause(who, lexicon.ARRIVE, "past")
@@ -447,7 +447,7 @@ def study(draw: Draw) -> tuple[Action, Both]:
 
 @construction
 def negation_present(draw: Draw) -> Pair:
-    """The boy does not eat cheese... with any: does not eat any cheese."""
+    """The boy does not eat any cheese."""
     who = subject(draw)
     action, rest = act(draw, who, negative=True)
     return Pair(*clause(who, action, "present", rest, negation="not"))
@@ -466,7 +466,7 @@ def negation_perfect(draw: Draw) -> Pair:
 
 @construction
 def negation_future(draw: Draw) -> Pair:
-    """They will not come tomorrow."""
+    """They will not visit the museum tomorrow."""
     who = subject(draw)
     action, rest = deed(draw, who, negative=True, willed=True)
     en, fr = clause(who, action, draw.pick(("future", "going_to")), rest, negation="not")
@@ -591,7 +591,7 @@ NOBODY = Phrase("nobody", "personne")
 
 @construction
 def nobody_subject(draw: Draw) -> Pair:
-    """Nobody answered the question."""
+    """Nobody closed the window."""
     tense = draw.pick(("past", "past", "future", "present"))
     action, rest = act(draw, WE, willed=planned(tense), definite=True)
     fr = french_verb(NOBODY, action, tense, "ne")
@@ -852,7 +852,7 @@ def direct_thing_perfect(draw: Draw) -> Pair:
 
 @construction
 def direct_thing_negative(draw: Draw) -> Pair:
-    """I am looking for the keys, but I have not found them."""
+    """I wanted to sign the letters, but I have not signed them."""
     who = subject(draw)
     action = draw.pick(WILLED)
     phrase = antecedent(draw, action)
@@ -1008,7 +1008,7 @@ def some_pronoun(draw: Draw) -> Pair:
 
 @construction
 def stressed_pronoun(draw: Draw) -> Pair:
-    """Marie is going to travel with us."""
+    """Marie is going to leave with us."""
     who = subject(draw)
     other = other_pronoun(draw, who)
     preposition = draw.pick((("with", "avec"), ("without", "sans"), ("after", "après"), ("before", "avant")))
@@ -1084,7 +1084,7 @@ def order_pronoun(draw: Draw) -> Pair:
 
 @construction
 def order_pronoun_negative(draw: Draw) -> Pair:
-    """This letter is secret: do not show it to them."""
+    """This letter belongs to Paul: do not show it to them."""
     who = draw.pick((I, HE, SHE, WE, THEY))
     giving = draw.pick(tuple(a for a in lexicon.GIVING if a.en.base in ("give", "send", "show", "lend", "sell")))
     phrase = noun_phrase(draw.pick(countable(giving)), "this", False)
@@ -1199,7 +1199,7 @@ def question_past(draw: Draw) -> Pair:
 
 @construction
 def question_future(draw: Draw) -> Pair:
-    """Will Paul come to the party?"""
+    """Will Paul go to the market?"""
     who = interlocutor(draw)
     action, rest = draw.pick((deed(draw, who, willed=True), (lexicon.GO, destination(draw))))
     return Pair(*asked(who, action, draw.pick(("future", "going_to")), rest), "?")
@@ -1818,7 +1818,7 @@ def profession(draw: Draw) -> Pair:
 
 @construction
 def identification(draw: Draw) -> Pair:
-    """It is a beautiful old house... with one adjective: it is a beautiful house."""
+    """It is a beautiful house."""
     entry = draw.pick(
         lexicon.nouns(
             *(
@@ -2017,7 +2017,7 @@ def comparative_adverb(draw: Draw) -> Pair:
 
 @construction
 def comparative_quantity(draw: Draw) -> Pair:
-    """The baker has more customers than the butcher."""
+    """The baker sells more cakes than the butcher."""
     who = named(draw) if draw.chance(0.4) else person(draw)
     other = someone(draw, who)
     action = draw.pick(
@@ -2081,7 +2081,7 @@ def superlative(draw: Draw) -> Pair:
 
 @construction
 def superlative_person(draw: Draw) -> Pair:
-    """He is the youngest doctor in the hospital."""
+    """He is the youngest doctor in the village."""
     job = draw.pick(lexicon.NOUNS["job"])
     place = draw.pick(tuple(n for n in lexicon.NOUNS["area"] if n.en not in ("street", "country")))
     adjective = adjective_of(draw, job, accept=lambda a: a.en not in (*PLAIN_ADJECTIVES, "good", "bad", "new", "old"))
@@ -2246,7 +2246,7 @@ DEAR = ("furniture", "device", "instrument", "jewel", "ride")
 
 @construction
 def distance(draw: Draw) -> Pair:
-    """The beach is five kilometres from the village."""
+    """The beach is five kilometres from the station."""
     first, second = draw.pair(lexicon.nouns("venue"))
     one, two = noun_phrase(first, "the"), noun_phrase(second, "the")
     if draw.chance(0.3):
@@ -2472,7 +2472,7 @@ def places_count(draw: Draw) -> Pair:
 
 @construction
 def there_is_not(draw: Draw) -> Pair:
-    """There is no sugar in the coffee... with any: there is not any sugar in the kitchen."""
+    """There is not any sugar in the kitchen."""
     entry = draw.pick(
         lexicon.nouns("food", "drink", "ingredient", "fruit", "dishes", "furniture", "tool", "dish", "vegetable")
     )
@@ -2862,7 +2862,7 @@ def possession_mine(draw: Draw) -> Pair:
 
 @construction
 def country_life(draw: Draw) -> Pair:
-    """My cousin has lived in the Netherlands... as a plain present: my cousin lives in the Netherlands."""
+    """My cousin lives in the Netherlands with my aunt."""
     who = subject(draw)
     action, rest = draw.pick(((lexicon.LIVE, location(draw)), (lexicon.INTRANSITIVE[1], location(draw))))
     tense = draw.pick(("present", "used_to", "future", "conditional"))
@@ -3004,7 +3004,7 @@ def position(draw: Draw) -> Pair:
 
 @construction
 def liking(draw: Draw) -> Pair:
-    """The children love... as liking: the children like strawberries."""
+    """The children like strawberries."""
     who = subject(draw)
     rest = liked(draw)
     action = draw.pick((lexicon.LIKE, lexicon.HATE, lexicon.LIKE))
@@ -3033,7 +3033,7 @@ def preference(draw: Draw) -> Pair:
 
 @construction
 def missing(draw: Draw) -> Pair:
-    """My grandparents miss us... with names: I miss Paul."""
+    """I miss Paul."""
     who = subject(draw)
     other = someone(draw, who)
     tense = draw.pick(("present", "past", "future"))
@@ -3353,7 +3353,7 @@ PURPOSES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 @construction
 def before_doing(draw: Draw) -> Pair:
-    """Close the windows before leaving."""
+    """We closed the windows before leaving."""
     who = subject(draw)
     tense = draw.pick(("past", "future"))
     action, rest = act(draw, who, willed=planned(tense))
@@ -3645,7 +3645,7 @@ def when_future(draw: Draw) -> Pair:
 
 @construction
 def reported(draw: Draw) -> Pair:
-    """Claire says that the bakery is closed."""
+    """Claire says that the baker will sell the house."""
     who = subject(draw)
     en, fr = draw.pick(
         (("say", "dire"), ("think", "penser"), ("know", "savoir"), ("believe", "croire"), ("hope", "espérer"))
@@ -3870,7 +3870,7 @@ def either_or(draw: Draw) -> Pair:
 
 @construction
 def two_deeds(draw: Draw) -> Pair:
-    """He closed the door and opened the windows... with its subject: and he opened the windows."""
+    """He closed the door and he opened the windows."""
     who = subject(draw)
     again = pronoun(who)
     tense = draw.pick(("past", "future"))
@@ -4025,7 +4025,7 @@ SPOKEN: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 @construction
 def thinking(draw: Draw) -> Pair:
-    """I am thinking about my next trip... with people: he often thinks about her."""
+    """He often thinks about her."""
     who = subject(draw)
     other = other_pronoun(draw, who)
     action, preposition = draw.pick(((lexicon.THINK_OF, "à"), (lexicon.TALK_ABOUT, "de"), (lexicon.DREAM_OF, "de")))
