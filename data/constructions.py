@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from phrases import (
     MANNER,
     PRONOUNS,
     SHE,
+    TENSES,
     THEY,
     WE,
     YEARS,
@@ -56,6 +58,7 @@ from phrases import (
     past_time,
     person,
     planned,
+    possessive_en,
     pronoun,
     relative,
     setting,
@@ -126,6 +129,7 @@ def countable(action: Action) -> tuple[Noun, ...]:
 
 ACTIONS = tuple(action for action in lexicon.TRANSITIVE if len(countable(action)) > 1)
 ONGOING = tuple(action for action in ACTIONS if action.progressive)
+WILLED = tuple(action for action in ACTIONS if action.willed)
 DYNAMIC_SOCIAL = tuple(action for action in lexicon.SOCIAL if not action.stative)
 
 
@@ -138,6 +142,8 @@ def present_habit(draw: Draw) -> Pair:
     who = subject(draw)
     action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.en.base in HABITUAL))
     rest = object_of(draw, action, who)
+    while COUNTED.search(rest[0]):
+        rest = object_of(draw, action, who)
     return Pair(*with_time(clause(who, action, "present", rest), habit_time(draw), draw))
 
 
@@ -185,11 +191,22 @@ HABITUAL = (
 )
 
 
+COUNTED = re.compile(r"\b(two|three|four|five|several)\b")
+
+
+def uncounted(draw: Draw, who: Phrase, negative: bool = False, ongoing: bool = False) -> tuple[Action, Both]:
+    """Gives a deed that may become a habit: nobody rarely finishes several projects."""
+    while True:
+        action, rest = deed(draw, who, negative, ongoing)
+        if not COUNTED.search(rest[0]):
+            return action, rest
+
+
 @construction
 def present_frequency(draw: Draw) -> Pair:
     """My uncle often helps the neighbours."""
     who = subject(draw)
-    action, rest = deed(draw, who)
+    action, rest = uncounted(draw, who)
     return Pair(*clause(who, action, "present", rest, adverb=draw.pick(FREQUENCY)))
 
 
@@ -199,7 +216,7 @@ def present_third(draw: Draw) -> Pair:
     who = draw.pick(
         (HE, SHE, named(draw), noun_phrase(draw.pick(lexicon.nouns("job", "person")), "the"), relative(draw))
     )
-    action, rest = deed(draw, who)
+    action, rest = uncounted(draw, who)
     return Pair(*clause(who, action, "present", rest, adverb=draw.pick(FREQUENCY)))
 
 
@@ -298,10 +315,13 @@ def birth(draw: Draw) -> Pair:
     )
 
 
+ADULTS = tuple(n for n in lexicon.nouns("job", "person") if n.en not in ("boy", "girl", "child", "pupil", "student"))
+
+
 @construction
 def death(draw: Draw) -> Pair:
     """The old king died in 1968."""
-    who = person(draw, 0.3)
+    who = draw.pick((noun_phrase(draw.pick(ADULTS), "the"), relative(draw), named(draw)))
     fr = french.predicate(french.Verb("mourir", "être"), who.person, "perfect", gender=who.gender, many=who.many)
     year = draw.pick(YEARS)
     place = location(draw)
@@ -320,7 +340,7 @@ def perfect_already(draw: Draw) -> Pair:
 def imperfect_used_to(draw: Draw) -> Pair:
     """He used to drink coffee every evening."""
     who = subject(draw)
-    action, rest = deed(draw, who, ongoing=True)
+    action, rest = uncounted(draw, who, ongoing=True)
     time = habit_time(draw) if draw.chance(0.5) else ("", "")
     en, fr = clause(who, action, "used_to", rest)
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}")
@@ -372,7 +392,7 @@ def conditional_wish(draw: Draw) -> Pair:
 
 @construction
 def pluperfect(draw: Draw) -> Pair:
-    """When we arrived, the thief had already left."""
+    """When we arrived, the cook had already prepared lunch."""
     who, other = subject(draw), subject(draw, 0)
     action, rest = act(draw, other, plain=True)
     one = clause(who, lexicon.ARRIVE, "past")
@@ -427,7 +447,7 @@ def study(draw: Draw) -> tuple[Action, Both]:
 
 @construction
 def negation_present(draw: Draw) -> Pair:
-    """The boy does not eat cheese... with any: does not eat any cheese."""
+    """The boy does not eat any cheese."""
     who = subject(draw)
     action, rest = act(draw, who, negative=True)
     return Pair(*clause(who, action, "present", rest, negation="not"))
@@ -446,7 +466,7 @@ def negation_perfect(draw: Draw) -> Pair:
 
 @construction
 def negation_future(draw: Draw) -> Pair:
-    """They will not come tomorrow."""
+    """They will not visit the museum tomorrow."""
     who = subject(draw)
     action, rest = deed(draw, who, negative=True, willed=True)
     en, fr = clause(who, action, draw.pick(("future", "going_to")), rest, negation="not")
@@ -458,7 +478,7 @@ def negation_future(draw: Draw) -> Pair:
 def negation_never(draw: Draw) -> Pair:
     """My brother has never visited the museum."""
     who = subject(draw)
-    action, rest = deed(draw, who, negative=True)
+    action, rest = uncounted(draw, who, negative=True)
     if action.en.base in ("sleep", "wait", "read", "eat") and action in lexicon.INTRANSITIVE:
         rest = setting(draw, action)
     return Pair(*clause(who, action, draw.pick(("present", "perfect", "future")), rest, negation="never"))
@@ -571,7 +591,7 @@ NOBODY = Phrase("nobody", "personne")
 
 @construction
 def nobody_subject(draw: Draw) -> Pair:
-    """Nobody answered the question."""
+    """Nobody closed the window."""
     tense = draw.pick(("past", "past", "future", "present"))
     action, rest = act(draw, WE, willed=planned(tense), definite=True)
     fr = french_verb(NOBODY, action, tense, "ne")
@@ -582,7 +602,9 @@ def nobody_subject(draw: Draw) -> Pair:
 def nothing_subject(draw: Draw) -> Pair:
     """Nothing is more useful than a good dictionary."""
     entry = draw.pick(lexicon.nouns("tool", "text", "device", "food", "drink", "show", "landscape", "jewel", "dish"))
-    adjective = adjective_of(draw, entry, accept=lambda a: a.en in SUPREME)
+    adjective = adjective_of(
+        draw, entry, accept=lambda a: a.en in (("delicious",) if entry.kind in lexicon.GROCERY else SUPREME)
+    )
     if adjective is None:
         return nobody_subject(draw)
     phrase = generic(entry, False) if entry.mass else noun_phrase(entry, "a")
@@ -629,7 +651,6 @@ PLAIN_ADJECTIVES = (
         "alone",
         "beautiful",
         "ready",
-        "surprised",
     ),
     *("busy", "sick"),
 )
@@ -831,9 +852,9 @@ def direct_thing_perfect(draw: Draw) -> Pair:
 
 @construction
 def direct_thing_negative(draw: Draw) -> Pair:
-    """I am looking for the keys, but I have not found them."""
+    """I wanted to sign the letters, but I have not signed them."""
     who = subject(draw)
-    action = draw.pick(ACTIONS)
+    action = draw.pick(WILLED)
     phrase = antecedent(draw, action)
     again = pronoun(who)
     have = verb_en(again, action, "perfect", "not")
@@ -852,7 +873,7 @@ def direct_thing_negative(draw: Draw) -> Pair:
 @construction
 def direct_thing_present(draw: Draw) -> Pair:
     """Here is the letter: I am going to sign it."""
-    action = draw.pick(ACTIONS)
+    action = draw.pick(WILLED)
     phrase = antecedent(draw, action)
     who = draw.pick(PRONOUNS)
     tense = draw.pick(("going_to", "future", "future"))
@@ -951,10 +972,11 @@ def there_pronoun(draw: Draw) -> Pair:
     phrase = noun_phrase(entry, "this")
     time = habit_time(draw)
     know = french_verb(who, lexicon.SOCIAL[1], "present")
+    visit = french_verb(again, lexicon.GO, "present", clitics=("y",))
     return Pair(
         f"{who.en} {verb_en(who, lexicon.SOCIAL[1], 'present')} {phrase.en} because "
         f"{again.en} {verb_en(again, lexicon.GO, 'present')} there {time[0]}",
-        f"{who.fr} {know} {phrase.fr} parce que {again.fr} {french_verb(again, lexicon.GO, 'present', clitics=('y',))} {time[1]}",
+        f"{who.fr} {know} {phrase.fr} parce que {again.fr} {visit} {time[1]}",
     )
 
 
@@ -986,7 +1008,7 @@ def some_pronoun(draw: Draw) -> Pair:
 
 @construction
 def stressed_pronoun(draw: Draw) -> Pair:
-    """Marie is going to travel with us."""
+    """Marie is going to leave with us."""
     who = subject(draw)
     other = other_pronoun(draw, who)
     preposition = draw.pick((("with", "avec"), ("without", "sans"), ("after", "après"), ("before", "avant")))
@@ -1062,7 +1084,7 @@ def order_pronoun(draw: Draw) -> Pair:
 
 @construction
 def order_pronoun_negative(draw: Draw) -> Pair:
-    """This letter is secret: do not show it to them."""
+    """This letter belongs to Paul: do not show it to them."""
     who = draw.pick((I, HE, SHE, WE, THEY))
     giving = draw.pick(tuple(a for a in lexicon.GIVING if a.en.base in ("give", "send", "show", "lend", "sell")))
     phrase = noun_phrase(draw.pick(countable(giving)), "this", False)
@@ -1092,8 +1114,12 @@ def order_reflexive(draw: Draw) -> Pair:
     action, complements = draw.pick(
         tuple((a, ORDERED[a.en.particle]) for a in lexicon.REFLEXIVES if a.en.particle in ORDERED)
     )
-    negative = draw.chance(0.4)
-    time = clock(draw) if draw.chance(0.5) and action.en.base not in STILL else draw.pick(complements)
+    negative = action.en.base == "complain" or draw.chance(0.4)
+    time = (
+        hour(draw, True)
+        if draw.chance(0.5) and action.en.base not in STILL
+        else draw.pick(_MOMENTS if action.en.base in ("hurry", "complain") else complements)
+    )
     fr = french.imperative_group(action.fr, french.VOUS, negation="pas" if negative else "")
     return Pair(order_en(action, time[0], negative), f"{fr} {time[1]}", draw.pick((".", "!")))
 
@@ -1114,6 +1140,7 @@ ORDERED: dict[str, tuple[Both, ...]] = {
     "fun": (*_MOMENTS, *_SPOTS),
     "": (("now", "maintenant"), *_SPOTS, ("", "")),
 }
+# No hour is set for these.
 STILL = ("hurry", "complain", "sit", "have")
 
 
@@ -1148,7 +1175,7 @@ def asked(who: Phrase, action: Action, tense: str, rest: Both) -> Both:
 def question_present(draw: Draw) -> Pair:
     """Does she read the newspaper every day?"""
     who = interlocutor(draw)
-    action, rest = deed(draw, who, ongoing=True)
+    action, rest = uncounted(draw, who, ongoing=True)
     en, fr = asked(who, action, "present", rest)
     time = habit_time(draw) if draw.chance(0.5) else ("", "")
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}", "?")
@@ -1172,7 +1199,7 @@ def question_past(draw: Draw) -> Pair:
 
 @construction
 def question_future(draw: Draw) -> Pair:
-    """Will Paul come to the party?"""
+    """Will Paul go to the market?"""
     who = interlocutor(draw)
     action, rest = draw.pick((deed(draw, who, willed=True), (lexicon.GO, destination(draw))))
     return Pair(*asked(who, action, draw.pick(("future", "going_to")), rest), "?")
@@ -1405,7 +1432,7 @@ def question_how_many(draw: Draw) -> Pair:
     who = interlocutor(draw)
     action = draw.pick(tuple(a for a in ACTIONS if a.en.base in MULTIPLE))
     entry = draw.pick(countable(action))
-    tense = draw.pick(("past", "past", "perfect", "future"))
+    tense = draw.pick(("past", "past", "perfect", "future")) if action.willed else "past"
     fr = french_verb(who, action, tense, agreement=(entry.gender, True))
     return Pair(
         f"how many {entry.english(True)} {english.question(action.en, who.person, tense, who.en)}",
@@ -1424,7 +1451,7 @@ def question_which(draw: Draw) -> Pair:
     entry = draw.pick(countable(action))
     many = draw.chance(0.4) and entry.kind not in ("room", "device", "structure")
     phrase = noun_phrase(entry, "which", many)
-    tense = draw.pick(("past", "past", "future"))
+    tense = draw.pick(("past", "past", "future")) if action.willed else "past"
     fr = french_verb(who, action, tense, agreement=(entry.gender, many))
     return Pair(
         f"{phrase.en} {english.question(action.en, who.person, tense, who.en)}",
@@ -1610,7 +1637,7 @@ def relative_dont(draw: Draw) -> Pair:
 def relative_whose(draw: Draw) -> Pair:
     """I know a painter whose house is in Spain."""
     who = subject(draw)
-    other = noun_phrase(draw.pick(lexicon.nouns("job", "person")), "a")
+    other = noun_phrase(draw.pick(ADULTS), "a")
     owned = draw.pick(lexicon.nouns("relative"))
     job = draw.pick(lexicon.NOUNS["job"])
     know = lexicon.SOCIAL[1]
@@ -1791,7 +1818,7 @@ def profession(draw: Draw) -> Pair:
 
 @construction
 def identification(draw: Draw) -> Pair:
-    """It is a beautiful old house... with one adjective: it is a beautiful house."""
+    """It is a beautiful house."""
     entry = draw.pick(
         lexicon.nouns(
             *(
@@ -1924,6 +1951,8 @@ def comparative_more(draw: Draw) -> Pair:
 def comparative_less(draw: Draw) -> Pair:
     """This film is less interesting than the book."""
     one, two, adjective = comparison(draw)
+    if adjective.en in ("small", "big"):
+        return comparative_less(draw)
     verb = ("are", "sont") if one.many else ("is", "est")
     return Pair(
         f"{one.en} {verb[0]} less {adjective.en} than {two.en}",
@@ -1988,7 +2017,7 @@ def comparative_adverb(draw: Draw) -> Pair:
 
 @construction
 def comparative_quantity(draw: Draw) -> Pair:
-    """The baker has more customers than the butcher."""
+    """The baker sells more cakes than the butcher."""
     who = named(draw) if draw.chance(0.4) else person(draw)
     other = someone(draw, who)
     action = draw.pick(
@@ -2052,7 +2081,7 @@ def superlative(draw: Draw) -> Pair:
 
 @construction
 def superlative_person(draw: Draw) -> Pair:
-    """He is the youngest doctor in the hospital."""
+    """He is the youngest doctor in the village."""
     job = draw.pick(lexicon.NOUNS["job"])
     place = draw.pick(tuple(n for n in lexicon.NOUNS["area"] if n.en not in ("street", "country")))
     adjective = adjective_of(draw, job, accept=lambda a: a.en not in (*PLAIN_ADJECTIVES, "good", "bad", "new", "old"))
@@ -2217,7 +2246,7 @@ DEAR = ("furniture", "device", "instrument", "jewel", "ride")
 
 @construction
 def distance(draw: Draw) -> Pair:
-    """The beach is five kilometres from the village."""
+    """The beach is five kilometres from the station."""
     first, second = draw.pair(lexicon.nouns("venue"))
     one, two = noun_phrase(first, "the"), noun_phrase(second, "the")
     if draw.chance(0.3):
@@ -2322,7 +2351,7 @@ SHARED = (
         "refuse",
         "cross",
     ),
-    *("forget", "photograph", "choose", "copy", "check", "describe", "explain"),
+    *("photograph", "choose", "copy", "check", "describe", "explain"),
 )
 
 
@@ -2421,7 +2450,18 @@ def places_count(draw: Draw) -> Pair:
         place = noun_phrase(
             draw.pick(lexicon.entries(("area_cleaned",))), draw.pick(("this", "own")), owner=draw.pick(PRONOUNS)
         )
-    if entry.en in ("university", "airport", "port", "stadium", "tower", "factory", "beach", "museum"):
+    if entry.en in (
+        "university",
+        "airport",
+        "hospital",
+        "theatre",
+        "port",
+        "stadium",
+        "tower",
+        "factory",
+        "beach",
+        "museum",
+    ):
         place = noun_phrase(
             draw.pick((lexicon.noun("city"), lexicon.noun("region"))),
             draw.pick(("this", "own")),
@@ -2432,7 +2472,7 @@ def places_count(draw: Draw) -> Pair:
 
 @construction
 def there_is_not(draw: Draw) -> Pair:
-    """There is no sugar in the coffee... with any: there is not any sugar in the kitchen."""
+    """There is not any sugar in the kitchen."""
     entry = draw.pick(
         lexicon.nouns("food", "drink", "ingredient", "fruit", "dishes", "furniture", "tool", "dish", "vegetable")
     )
@@ -2469,7 +2509,7 @@ def weather(draw: Draw) -> Pair:
     time = (("today", "aujourd'hui"), ("", ""), ("", ""))[tense]
     if tense == 2:
         time = future_time(draw)
-        if time[0] == "soon":
+        if "summer" in time[0] or "winter" in time[0]:
             time = ("tomorrow", "demain")
     elif tense == 1:
         time = draw.pick(
@@ -2678,16 +2718,17 @@ def body_pain(draw: Draw) -> Pair:
     part = noun_phrase(entry, "the", many)
     if draw.chance(0.5):
         who = draw.pick(PRONOUNS)
-        own = noun_phrase(entry, "own", many, None, who).en
+        # Several people have several heads in English, but French keeps one each.
+        own = noun_phrase(entry, "own", many or who.many, None, who).en
     else:
         who = named(draw) if draw.chance(0.5) else relative(draw)
         own = f"{who.en}'s {entry.english(many)}"
     past = draw.chance(0.3)
-    verb = "hurt" if past or many else "hurts"
+    verb = "hurt" if past or many or who.many else "hurts"
     have = french_verb(who, lexicon.HAVE, "past" if past else "present")
     if not past and draw.chance(0.25):
         return Pair(f"{own} {verb} a lot", f"{who.fr} {have} très mal {part.after('à')}")
-    present = (("", ""), ("today", "aujourd'hui"), ("this morning", "ce matin"))
+    present = (("", ""), ("today", "aujourd'hui"), ("now", "maintenant"))
     time = draw.pick((("yesterday", "hier"), ("last night", "hier soir")) if past else present)
     return Pair(f"{own} {verb} {time[0]}", f"{who.fr} {have} mal {part.after('à')} {time[1]}")
 
@@ -2699,23 +2740,21 @@ PAINFUL_PAIRS = ("foot", "leg", "knee", "tooth", "ear", "arm", "hand", "finger",
 def body_wash(draw: Draw) -> Pair:
     """She washed her hands before dinner."""
     who = subject(draw)
-    part = draw.pick((("hands", "les mains"), ("feet", "les pieds"), ("hair", "les cheveux"), ("face", "le visage")))
+    face = "faces" if who.many else "face"
+    part = draw.pick((("hands", "les mains"), ("feet", "les pieds"), ("hair", "les cheveux"), (face, "le visage")))
     tense = draw.pick(("past", "progressive", "future", "present"))
-    own = {french.JE: "my", french.NOUS: "our", french.VOUS: "your", french.ILS: "their"}.get(
-        who.person, "her" if who.gender == "f" else "his"
-    )
     wash = next(a for a in lexicon.TRANSITIVE if a.en.base == "wash")
-    clitics = (french.REFLEXIVE[who.person],)
-    verb = french.Verb("laver", "avoir", True)
-    french_tense = {"past": "perfect", "progressive": "present"}.get(tense, tense)
     # The part of the body is the direct object, so the participle does not agree with the subject.
-    fr = french.predicate(replace(verb), who.person, french_tense, gender="m", many=False) if clitics else ""
+    fr = french.predicate(french.Verb("laver", reflexive=True), who.person, TENSES[tense])
     time = draw.pick(
         (("before dinner", "avant le dîner"), ("before lunch", "avant le déjeuner"), ("", ""), time_for(draw, tense))
     )
     if tense == "progressive":
         time = ("", "") if draw.chance(0.5) else ("in the bathroom", "dans la salle de bains")
-    return Pair(f"{who.en} {verb_en(who, wash, tense)} {own} {part[0]} {time[0]}", f"{who.fr} {fr} {part[1]} {time[1]}")
+    return Pair(
+        f"{who.en} {verb_en(who, wash, tense)} {possessive_en(who)} {part[0]} {time[0]}",
+        f"{who.fr} {fr} {part[1]} {time[1]}",
+    )
 
 
 @construction
@@ -2777,7 +2816,7 @@ def possession_object(draw: Draw) -> Pair:
     genitive = owner.en + ("'" if owner.many and owner.en.endswith("s") else "'s")
     many = draw.chance(0.3)
     phrase = noun_phrase(entry, "the", many)
-    en, fr = clause(who, action, draw.pick(("past", "perfect", "future")))
+    en, fr = clause(who, action, draw.pick(("past", "perfect", "future" if action.willed else "past")))
     return Pair(f"{en} {genitive} {entry.english(many)}", f"{fr} {phrase.fr} {owner.with_de()}")
 
 
@@ -2801,7 +2840,7 @@ def belonging(draw: Draw) -> Pair:
     return Pair(f"{phrase.en} {verb_en(phrase, lexicon.BELONG, tense)} {who.en}", f"{phrase.fr} {fr} {who.after('à')}")
 
 
-MINE = (("mine", "à moi"), ("his", "à lui"), ("ours", "à nous"), ("yours", "à vous"), ("theirs", "à eux"))
+MINE = ("mine", "his", "ours", "yours", "theirs")
 
 
 @construction
@@ -2812,7 +2851,7 @@ def possession_mine(draw: Draw) -> Pair:
     many = draw.chance(0.4)
     adjective = adjective_of(draw, entry) if draw.chance(0.6) else None
     phrase = noun_phrase(entry, "these" if many else "this", many, adjective)
-    en = "hers" if who is SHE else MINE[who.person][0]
+    en = "hers" if who is SHE else MINE[who.person]
     negative = draw.chance(0.4)
     verb_be = french_verb(phrase, lexicon.BE, "present", "pas" if negative else "")
     return Pair(
@@ -2823,7 +2862,7 @@ def possession_mine(draw: Draw) -> Pair:
 
 @construction
 def country_life(draw: Draw) -> Pair:
-    """My cousin has lived in the Netherlands... as a plain present: my cousin lives in the Netherlands."""
+    """My cousin lives in the Netherlands with my aunt."""
     who = subject(draw)
     action, rest = draw.pick(((lexicon.LIVE, location(draw)), (lexicon.INTRANSITIVE[1], location(draw))))
     tense = draw.pick(("present", "used_to", "future", "conditional"))
@@ -2832,7 +2871,13 @@ def country_life(draw: Draw) -> Pair:
             f"{who.en} would like to {base(action, rest[0])}",
             f"{who.fr} {french_verb(who, lexicon.LIKE, 'conditional')} {infinitive(action, who, rest[1])}",
         )
-    place = draw.pick((("now", "maintenant"), ("", ""), ("with", "avec"))) if tense == "present" else ("", "")
+    place = (
+        draw.pick((("now", "maintenant"), ("", ""), ("with", "avec"), ("alone", "seul")))
+        if tense == "present"
+        else ("", "")
+    )
+    if place[0] == "alone":
+        place = ("alone", french.agree("seul", who.gender, who.many))
     if place[0] == "with":
         other = relative(draw, who if who in PRONOUNS else I)
         place = (f"with {other.en}", f"avec {other.fr}")
@@ -2959,7 +3004,7 @@ def position(draw: Draw) -> Pair:
 
 @construction
 def liking(draw: Draw) -> Pair:
-    """The children love... as liking: the children like strawberries."""
+    """The children like strawberries."""
     who = subject(draw)
     rest = liked(draw)
     action = draw.pick((lexicon.LIKE, lexicon.HATE, lexicon.LIKE))
@@ -2988,7 +3033,7 @@ def preference(draw: Draw) -> Pair:
 
 @construction
 def missing(draw: Draw) -> Pair:
-    """My grandparents miss us... with names: I miss Paul."""
+    """I miss Paul."""
     who = subject(draw)
     other = someone(draw, who)
     tense = draw.pick(("present", "past", "future"))
@@ -3013,7 +3058,7 @@ def reflexive_present(draw: Draw) -> Pair:
         tuple(a for a in lexicon.REFLEXIVES if a.en.particle not in ("married", "a mistake", "lost", "bored"))
     )
     tense = draw.pick(("present", "future", "used_to"))
-    time = clock(draw) if action.en.particle in ("up", "to bed", "asleep", "dressed") else ("", "")
+    time = hour(draw, True) if action.en.particle in ("up", "to bed", "asleep", "dressed") else ("", "")
     habit = habit_time(draw) if tense != "future" else future_time(draw)
     if time[0]:
         day = draw.pick(lexicon.WEEKDAYS)
@@ -3037,7 +3082,9 @@ def reflexive_perfect(draw: Draw) -> Pair:
 def reflexive_infinitive(draw: Draw) -> Pair:
     """We must hurry."""
     who = subject(draw)
-    action = draw.pick(tuple(a for a in lexicon.REFLEXIVES if a.en.particle not in ("a mistake", "lost", "bored")))
+    action = draw.pick(
+        tuple(a for a in lexicon.REFLEXIVES if a.en.particle not in ("a mistake", "lost", "bored", "married"))
+    )
     modal = draw.pick(MODALS)
     time = draw.pick(
         (
@@ -3048,6 +3095,8 @@ def reflexive_infinitive(draw: Draw) -> Pair:
             ("before dinner", "avant le dîner"),
         )
     )
+    if modal[2] == "imperfect":
+        time = ("", "")
     return Pair(
         f"{who.en} {modal_en(modal, who)} {base(action)} {time[0]}",
         f"{who.fr} {modal_fr(modal, who)} {infinitive(action, who)} {time[1]}",
@@ -3104,9 +3153,9 @@ def modal_pronoun(draw: Draw) -> Pair:
     other = other_pronoun(draw, who)
     modal = draw.pick(MODALS)
     if draw.chance(0.6):
-        action, pronoun_fr = draw.pick(DYNAMIC_SOCIAL), direct(other)
+        action, pronoun_fr = draw.pick(tuple(a for a in DYNAMIC_SOCIAL if a.willed)), direct(other)
     else:
-        action, pronoun_fr = draw.pick(lexicon.INDIRECT), indirect(other)
+        action, pronoun_fr = draw.pick(tuple(a for a in lexicon.INDIRECT if a.willed)), indirect(other)
     time = future_time(draw) if draw.chance(0.5) and modal[2] in ("future", "conditional") else ("", "")
     return Pair(
         f"{who.en} {modal_en(modal, who)} {base(action)} {object_en(other)} {time[0]}",
@@ -3118,10 +3167,10 @@ def modal_pronoun(draw: Draw) -> Pair:
 def modal_past(draw: Draw) -> Pair:
     """She had to sell her car."""
     who = subject(draw)
-    action, rest = deed(draw, who, willed=True)
     en, verb, negation = draw.pick(
         (("had to", "devoir", ""), ("was able to", "pouvoir", ""), ("was not able to", "pouvoir", "pas"))
     )
+    action, rest = deed(draw, who, negative=bool(negation), willed=True)
     if who.many or who.person == french.VOUS:
         en = en.replace("was", "were")
     fr = french.predicate(french.Verb(verb), who.person, "perfect", negation=negation)
@@ -3201,7 +3250,6 @@ ASKED: tuple[tuple[str, str], ...] = (
     ("ask", "demander"),
     ("allow", "permettre"),
     ("advise", "conseiller"),
-    ("forbid", "interdire"),
 )
 
 
@@ -3210,14 +3258,15 @@ def asked_to(draw: Draw) -> Pair:
     """The judge asked us to wait."""
     who = subject(draw)
     other = other_pronoun(draw, who)
-    en, fr = draw.pick(ASKED[:3])
+    en, fr = draw.pick(ASKED)
     action, rest = deed(draw, other, willed=True)
     tense = draw.pick(("past", "future", "past"))
     lead = french.predicate(
         french.Verb(fr), who.person, "perfect" if tense == "past" else "future", clitics=(indirect(other),)
     )
+    lead_en = english.predicate(english.Verb(en), who.person, tense)
     return Pair(
-        f"{who.en} {english.predicate(english.Verb(en), who.person, tense)} {object_en(other)} to {base(action, rest[0])}",
+        f"{who.en} {lead_en} {object_en(other)} to {base(action, rest[0])}",
         f"{who.fr} {lead} de {infinitive(action, other, rest[1])}",
     )
 
@@ -3254,6 +3303,9 @@ def impersonal(draw: Draw) -> Pair:
     )
     definite = draw.chance(0.5)
     action, rest = act(draw, YOU, willed=True, definite=definite)
+    risky = ("cross", "catch", "push", "lift", "drive", "use")
+    if adjective[0] in ("dangerous", "forbidden") and action.en.base not in risky:
+        return impersonal(draw)
     if rest[0].startswith("your") or action.en.base in ("touch", "count", "hide"):
         return impersonal(draw)
     verb = draw.pick(
@@ -3301,7 +3353,7 @@ PURPOSES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 @construction
 def before_doing(draw: Draw) -> Pair:
-    """Close the windows before leaving."""
+    """We closed the windows before leaving."""
     who = subject(draw)
     tense = draw.pick(("past", "future"))
     action, rest = act(draw, who, willed=planned(tense))
@@ -3593,7 +3645,7 @@ def when_future(draw: Draw) -> Pair:
 
 @construction
 def reported(draw: Draw) -> Pair:
-    """Claire says that the bakery is closed."""
+    """Claire says that the baker will sell the house."""
     who = subject(draw)
     en, fr = draw.pick(
         (("say", "dire"), ("think", "penser"), ("know", "savoir"), ("believe", "croire"), ("hope", "espérer"))
@@ -3624,8 +3676,9 @@ def reported_past(draw: Draw) -> Pair:
         tense = "conditional"
     two = clause(again, action, tense, rest)
     base_en, _, particle = en.partition(" ")
+    lead_en = english.predicate(english.Verb(base_en, particle), who.person, "past")
     return Pair(
-        f"{who.en} {english.predicate(english.Verb(base_en, particle), who.person, 'past')} {object_en(other)} that {two[0]}",
+        f"{who.en} {lead_en} {object_en(other)} that {two[0]}",
         f"{who.fr} {lead} que {two[1]}",
     )
 
@@ -3644,7 +3697,7 @@ def because_state(draw: Draw) -> Pair:
     )
     action, rest = draw.pick(
         (
-            act(draw, who, negative=True),
+            act(draw, who, negative=True, willed=True),
             (lexicon.COME, ("", "")),
             (lexicon.GO_OUT, ("", "")),
             (lexicon.GO, destination(draw)),
@@ -3804,7 +3857,7 @@ def either_or(draw: Draw) -> Pair:
         return either_or(draw)
     if one.mass or one.kind == "meal":
         first, second = generic(one, False), generic(two, False)
-        if action.en.base != "study":
+        if one.kind not in ("meal", "science", "language"):
             first, second = noun_phrase(one, "the"), noun_phrase(two, "the")
     else:
         determiner = draw.pick(("the", "a", "this"))
@@ -3817,7 +3870,7 @@ def either_or(draw: Draw) -> Pair:
 
 @construction
 def two_deeds(draw: Draw) -> Pair:
-    """He closed the door and opened the windows... with its subject: and he opened the windows."""
+    """He closed the door and he opened the windows."""
     who = subject(draw)
     again = pronoun(who)
     tense = draw.pick(("past", "future"))
@@ -3926,7 +3979,6 @@ PASSIVE = (
         "burn",
         "plant",
         "hide",
-        "choose",
         "prepare",
         "photograph",
         "feed",
@@ -3973,14 +4025,14 @@ SPOKEN: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 @construction
 def thinking(draw: Draw) -> Pair:
-    """I am thinking about my next trip... with people: he often thinks about her."""
+    """He often thinks about her."""
     who = subject(draw)
     other = other_pronoun(draw, who)
     action, preposition = draw.pick(((lexicon.THINK_OF, "à"), (lexicon.TALK_ABOUT, "de"), (lexicon.DREAM_OF, "de")))
     tense = draw.pick(("present", "progressive", "used_to", "past"))
     adverb = draw.pick(FREQUENCY) if tense == "present" else ("", "")
     if draw.chance(0.6):
-        entry = draw.pick(lexicon.nouns("gathering", "show", "text", "building", "relative", "idea"))
+        entry = draw.pick(lexicon.nouns(*(("relative", "building") if action is lexicon.DREAM_OF else SUBJECTS)))
         phrase = noun_phrase(
             entry, "own" if entry.kind == "relative" else "the", False, None, draw.pick((I, YOU, HE, SHE))
         )
@@ -3988,6 +4040,9 @@ def thinking(draw: Draw) -> Pair:
     else:
         rest = object_en(other), french.elide(f"{preposition} {stressed(other)}")
     return Pair(*clause(who, action, tense, rest, adverb=adverb))
+
+
+SUBJECTS = ("gathering", "show", "text", "building", "relative", "idea")
 
 
 @construction
@@ -4082,6 +4137,7 @@ WEIGHTS: dict[str, int] = {
     "superlative": 3,
     "comparative_more": 4,
     "superlative_person": 3,
+    "time_of_day": 2,
     **dict.fromkeys(
         (
             *(
@@ -4132,7 +4188,8 @@ def story(draw: Draw, clauses: int) -> Pair:
         told.add(key)
         if step == clauses - 1:
             link = ("and then ", "et puis ")
-        elif step > 1 and draw.chance(0.25):
+        elif step > 1 and "but" not in told and draw.chance(0.4):
+            told.add("but")
             link, two = ("but ", "mais "), setback(draw, again, tense)
         else:
             link = draw.pick(STORY_LINKS)

@@ -240,10 +240,12 @@ def object_phrase(
     plain: bool = False,
     definite: bool = False,
     many: bool | None = None,
+    own: bool = True,
 ) -> Phrase:
     """Gives the noun as the object of a verb whose subject is `owner`.
 
-    `negative` lets the article become "de"; `plain` leaves adjectives out; `many` settles the number.
+    `negative` lets the article become "de"; `plain` leaves adjectives out; `many` settles the number;
+    without `own` the thing is not the subject's.
     """
     if entry.kind in BARE:
         return generic(entry, many=False)
@@ -263,7 +265,7 @@ def object_phrase(
         choices = ["the", "this", "no" if negative else "a"]
         if single and entry.kind in ("room", "structure"):
             choices = ["the"]
-    if entry.kind in OWNED and owner.person != french.IL or entry.kind in OWNED and draw.chance(0.6):
+    if own and entry.kind in OWNED and (owner.person != french.IL or draw.chance(0.6)):
         choices.append("own")
     if negative and adjective is not None or definite:
         choices = [choice for choice in choices if choice in ("the", "this", "these", "own")]
@@ -709,6 +711,10 @@ def amount(draw: Draw, low: int, high: int) -> Both:
     return number_en(value), number_fr(value)
 
 
+# What one does to things that are not one's own.
+ANOTHERS = ("borrow", "steal", "rent", "buy", "order", "choose", "catch")
+
+
 def object_of(
     draw: Draw, action: Action, who: Phrase, negative: bool = False, plain: bool = False, definite: bool = False
 ) -> Both:
@@ -721,7 +727,8 @@ def object_of(
     definite = definite or negative and action.en.base not in HAVING_NONE
     plain = plain or action.en.base in CHANGING
     many = {"count": True, "wear": entry.kind == "footwear"}.get(action.en.base)
-    phrase = object_phrase(draw, entry, who, negative, plain, definite or many is True, many)
+    own = action.en.base not in ANOTHERS
+    phrase = object_phrase(draw, entry, who, negative, plain, definite or many is True, many, own)
     return complement(action, phrase)
 
 
