@@ -13,17 +13,18 @@ from torch import Tensor
 from nmt import durable
 from nmt.commands.prepare import prepare
 from nmt.corpus.shards import Prepared
-from nmt.errors import DataError, EnvironmentFault
+from nmt.errors import DataError, EnvironmentFault, Stopped
 from nmt.metrics import Score, bleu
 from nmt.model_file import ModelFile, read_model, write_model
 from nmt.models.build import build_model
 from nmt.models.initialize import initialize
 from nmt.recipe import Recipe
 from nmt.recipe_file import dump_recipe
+from nmt.runs import now
 from nmt.training.allocator import keep_memory
 from nmt.training.progress import fixed_keys
 from nmt.training.stopping import StopRequest
-from nmt.training.trainer import Reporter, Trainer, now
+from nmt.training.trainer import Reporter, Trainer
 from nmt.training.validation import translate
 from nmt.version import VERSION
 
@@ -97,6 +98,7 @@ def train(
             "dtype": recipe.compute.dtype,
             "kernels": recipe.compute.kernels,
             "seed": recipe.train.seed,
+            "recipe_file": str(recipe_path),
             "recipe": hashlib.sha256(kept_recipe.encode()).hexdigest(),
             "data": lineage["data"],
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -109,10 +111,12 @@ def train(
             + (f"; going on from update {trainer.progress.update:,}" if trainer.progress.update else "")
         )
         reason = trainer.run(request)
-        return _finish(trainer, recipe, prepared, run, reason)
+        return _finish(trainer, recipe, prepared, run, reason, request)
 
 
-def _finish(trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, reason: str) -> Trained:
+def _finish(
+    trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, reason: str, stop: StopRequest
+) -> Trained:
     """Chooses between the best weights and their average, scores the test text, and says what to type next."""
     say, progress = trainer.reporter.say, trainer.progress
     assert progress.best is not None, "the last update is always validated"
@@ -120,12 +124,14 @@ def _finish(trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, rea
     weights = trainer.best_weights(updates)
     trainer.load_weights(weights)
     result = trainer.measure()
+    _heed(stop)
     averaged = trainer.candidates()
     if len(averaged) > 1:
         mean = trainer.best_weights(averaged)
         trainer.load_weights(mean)
         of_mean = trainer.measure()
         say(f"average of updates {', '.join(map(str, averaged))}: BLEU {of_mean.bleu.score:.2f}")
+        _heed(stop)
         if of_mean.bleu.score >= result.bleu.score:
             updates, weights, result = averaged, mean, of_mean
         trainer.load_weights(weights)
@@ -134,6 +140,7 @@ def _finish(trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, rea
         shard = prepared.test
         sources = [shard.src_ids(i) for i in range(len(shard))]
         translations = translate(trainer.model, sources, prepared.tokenizers[1], recipe.search)
+        _heed(stop)
         test = scores["test"] = bleu(translations, [shard.tgt_lines()])
     trainer.publish(weights, updates, scores)
     why = {"updates": f"all {recipe.train.updates:,} updates are done", "patience": "BLEU has stopped rising"}[reason]
@@ -151,6 +158,15 @@ def _finish(trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, rea
         say(f"{name} BLEU {score.score:.2f}  {score.signature}")
     say(f"next: nmt translate --model {model} < input.txt")
     return Trained(model, reason, result.bleu, test)
+
+
+def _heed(stop: StopRequest) -> None:
+    if stop.signal_number is not None:
+        raise Stopped(
+            "stopped before the final scores; all updates are done and saved",
+            "the same command goes on from here",
+            stop.signal_number,
+        )
 
 
 def _publisher(

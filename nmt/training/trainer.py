@@ -18,10 +18,11 @@ from nmt.errors import ModelError, Stopped, TrainingStopped, UsageError
 from nmt.metrics import Score
 from nmt.models.contract import Seq2Seq
 from nmt.recipe import Plateau, Recipe
+from nmt.runs import now
 from nmt.training import checkpoint
-from nmt.training.events import EventLog
+from nmt.training.events import EventLog, read_events
 from nmt.training.loss import batch_loss
-from nmt.training.optim import at_update, build_optimizer, learning_rate
+from nmt.training.optim import PlateauState, at_update, build_optimizer, learning_rate
 from nmt.training.progress import Progress, Validated, changed_keys
 from nmt.training.stopping import StopRequest
 from nmt.training.validation import Validation, validate
@@ -98,7 +99,7 @@ class Trainer:
         train = recipe.train
         self.batches = Batches(prepared.train, train.seed, train.batch_tokens, train.batch_sentences)
         self.progress = Progress()
-        self.log = EventLog(run / "log.jsonl")
+        self.log = EventLog(run / "log.jsonl", reporter.say)
         self.optimizer = self._fresh_optimizer()
         self.rate = 0.0  # of the last update
         self.epoch_size = 1  # batches in the epoch under way
@@ -114,6 +115,7 @@ class Trainer:
         window = _Window(time.monotonic())
         for pairs in self._stream():
             if train.patience is not None and progress.waited >= train.patience:
+                self._save_if_new()
                 return "patience"
             if progress.update >= train.updates:
                 return "updates"
@@ -153,7 +155,7 @@ class Trainer:
         train, update = self.recipe.train, self.progress.update + 1
         optimizer_config, lr, schedule, before = at_update(train, update)
         if train.switch is not None and update == train.switch.at_update:
-            self.optimizer = build_optimizer(optimizer_config, self.parameters, lr)
+            self.optimizer, self.progress.plateau = build_optimizer(optimizer_config, self.parameters, lr), PlateauState()
         rate = learning_rate(schedule, lr, update - before, self._epochs_done(), self.progress.plateau)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -237,6 +239,7 @@ class Trainer:
 
     def _validate(self) -> None:
         recipe, progress, shard = self.recipe, self.progress, self.prepared.valid
+        self._refuse_broken_weights()
         result = self._measure(recipe.train.validate_sentences)
         before = progress.best
         progress.validated.append(Validated(progress.update, result.bleu.score, result.loss))
@@ -275,6 +278,7 @@ class Trainer:
         self.fixed = fixed
         found = checkpoint.load_latest(self.folder, self.reporter.say)
         if found is None:
+            self.log.cut_back(0)
             return
         if changes := changed_keys(found.state["fixed"], fixed):
             listed = "".join(f"\n{line}" for line in changes)
@@ -289,6 +293,8 @@ class Trainer:
         self.optimizer = build_optimizer(optimizer_config, self.parameters, lr)
         checkpoint.restore_optimizer(self.optimizer, self.names, found.optimizer, found.state["optimizer"])
         self.log.cut_back(self.progress.update)
+        if not any(e.get("event") == "saved" and e.get("update") == found.update for e in read_events(self.log.path)):
+            self.log.write("saved", update=found.update, time=now())  # a kill came between saving and saying so
 
     def best_weights(self, updates: list[int]) -> dict[str, Tensor]:
         """The mean of the weights kept from these validations; of one, those weights themselves."""
@@ -317,6 +323,7 @@ class Trainer:
         progress = self.progress
         if progress.update == self.saved_at:
             return
+        self._refuse_broken_weights()
         tensors, rest = checkpoint.flatten_optimizer(self.optimizer, self.names)
         state = {"progress": progress.to_state(), "optimizer": rest, "fixed": self.fixed}
         checkpoint.save(self.folder, progress.update, self._weights(), tensors, state, self.reporter.say)
@@ -328,6 +335,15 @@ class Trainer:
             *checkpoint.prune_weights(self.folder / "best", self._kept_weights()),
         ):
             self.reporter.say(f"warning: {warning}")
+
+    def _refuse_broken_weights(self) -> None:
+        """Stops before anything is written when a step from a finite gradient has overflowed a weight."""
+        for name, weight in self._weights().items():
+            if not bool(torch.isfinite(weight).all()):
+                raise TrainingStopped(
+                    f"update {self.progress.update:,}: {name} is no longer finite",
+                    "lower train.lr or train.clip_norm; the last checkpoint is intact",
+                )
 
     def _keep_weights(self) -> None:
         """Keeps the weights of this validation if the best model or the average may need them."""
@@ -370,8 +386,3 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}"
-
-
-def now() -> str:
-    """This moment in UTC, for the log: which run is the newest is told by it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
