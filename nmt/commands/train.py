@@ -71,6 +71,8 @@ def train(
     run = runs / recipe.name
     durable.make_folder(run)
     with durable.lock(run / ".lock"), stop or StopRequest() as request:
+        for warning in durable.clean_leftovers(run):
+            reporter.say(f"warning: {warning}")
         durable.probe(run)
         kept_recipe = dump_recipe(recipe)
         model = build_model(recipe.model, *(t.n_ids for t in prepared.tokenizers))
