@@ -116,9 +116,7 @@ def train(
         return _finish(trainer, recipe, prepared, run, reason, request)
 
 
-def _finish(
-    trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, reason: str, stop: StopRequest
-) -> Trained:
+def _finish(trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, reason: str, stop: StopRequest) -> Trained:
     """Chooses between the best weights and their average, scores the test text, and says what to type next."""
     say, progress = trainer.reporter.say, trainer.progress
     assert progress.best is not None, "the last update is always validated"
@@ -127,7 +125,7 @@ def _finish(
     trainer.load_weights(weights)
     result = trainer.measure()
     _heed(stop)
-    averaged = trainer.candidates()
+    averaged = trainer.kept_candidates()
     if len(averaged) > 1:
         mean = trainer.best_weights(averaged)
         trainer.load_weights(mean)

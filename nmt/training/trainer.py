@@ -155,7 +155,10 @@ class Trainer:
         train, update = self.recipe.train, self.progress.update + 1
         optimizer_config, lr, schedule, before = at_update(train, update)
         if train.switch is not None and update == train.switch.at_update:
-            self.optimizer, self.progress.plateau = build_optimizer(optimizer_config, self.parameters, lr), PlateauState()
+            self.optimizer, self.progress.plateau = (
+                build_optimizer(optimizer_config, self.parameters, lr),
+                PlateauState(),
+            )
         rate = learning_rate(schedule, lr, update - before, self._epochs_done(), self.progress.plateau)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -314,6 +317,15 @@ class Trainer:
         if average.of == "best":
             validated = sorted(validated, key=lambda v: (v.bleu, -v.update), reverse=True)[: average.count]
         return sorted(v.update for v in validated[-average.count :])
+
+    def kept_candidates(self) -> list[int]:
+        """Those whose weights are here: an average that was made larger meanwhile finds the older ones gone."""
+        wanted = self.candidates()
+        kept = [u for u in wanted if (self.folder / "best" / f"update-{u}").exists()]
+        if kept != wanted:
+            lost = ", ".join(str(u) for u in wanted if u not in kept)
+            self.reporter.say(f"warning: the weights of updates {lost} were not kept: the average goes without them")
+        return kept
 
     def measure(self) -> Validation:
         """Validation of the model as it stands, on all sentences."""

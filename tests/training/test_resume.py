@@ -184,7 +184,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "sgd, halving, two corpora": {
         "corpus": {
-            "train": [{"src": "train.aa", "tgt": "train.bb", "weight": 0.5}, {"src": "more.aa", "tgt": "more.bb", "weight": 2}]  # noqa: E501
+            "train": [
+                {"src": "train.aa", "tgt": "train.bb", "weight": 0.5},
+                {"src": "more.aa", "tgt": "more.bb", "weight": 2},
+            ]  # noqa: E501
         },
         "train": {
             "lr": 0.7,
@@ -268,7 +271,19 @@ def test_resuming_without_one_restored_thing_ends_with_other_bytes(
 
 # What is left of a broken training beside its bytes.
 
-START_FIELDS = {"time", "update", "commit", "versions", "device", "threads", "dtype", "kernels", "seed", "recipe", "data"}
+START_FIELDS = {
+    "time",
+    "update",
+    "commit",
+    "versions",
+    "device",
+    "threads",
+    "dtype",
+    "kernels",
+    "seed",
+    "recipe",
+    "data",
+}
 
 
 def test_the_log_of_a_training_killed_many_times_is_one_story(
@@ -277,9 +292,7 @@ def test_the_log_of_a_training_killed_many_times_is_one_story(
     write(tmp_path, recipe())
     # Before the first save; after a save and before the word of it; between a validation and the next save.
     for failpoint, passing in (("publish.rename.before", 2), ("publish.rename.after", 2), ("publish.rename.after", 2)):
-        process = warm.start(
-            tmp_path, TRAIN, {"NMT_FAILPOINT": f"{failpoint}:kill@{passing}"}, meddle=["log_every", 1]
-        )
+        process = warm.start(tmp_path, TRAIN, {"NMT_FAILPOINT": f"{failpoint}:kill@{passing}"}, meddle=["log_every", 1])
         assert process.wait() == KILLED, process.stderr
         # A kill in the middle of a line.
         with (tmp_path / "runs" / "tiny" / "log.jsonl").open("a") as log:

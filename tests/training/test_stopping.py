@@ -179,7 +179,7 @@ def test_no_weight_that_is_not_finite_reaches_the_disk(update: int, warm: Warm, 
     """Update 3 is followed by a save, update 4 by a validation."""
     process = warm.start(write(tmp_path, recipe()), TRAIN, meddle=["break_weights", update])
     assert process.wait() == 6, process.stderr
-    assert f"error: update {update}: src_embed.weight is no longer finite" in process.stderr
+    assert f"error: update {update}: v_a is no longer finite" in process.stderr
     assert saved_updates(tmp_path / "runs" / "tiny") == ([] if update == 3 else [3])
     assert_finite_on_disk(tmp_path)
 
@@ -203,7 +203,8 @@ def begun(warm: Warm, tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in sorted((folder / "runs").rglob("*")) if path.is_file()}
+    files = [path for path in sorted((folder / "runs").rglob("*")) if path.is_file() and path.name != ".lock"]
+    return {str(path): path.read_bytes() for path in files}
 
 
 def test_a_changed_key_that_shapes_the_training_is_refused_with_both_values(warm: Warm, begun: Path) -> None:
@@ -222,7 +223,9 @@ def test_a_changed_key_that_shapes_the_training_is_refused_with_both_values(warm
 
 
 def test_keys_that_say_how_long_and_how_to_look_may_change(warm: Warm, begun: Path) -> None:
-    finish(warm, begun, "train.updates=17", "train.validate_every=5", "train.keep=2", "search.beam=1", "train.samples=0")
+    finish(
+        warm, begun, "train.updates=17", "train.validate_every=5", "train.keep=2", "search.beam=1", "train.samples=0"
+    )
     assert [event["update"] for event in events(begun, "validation")] == [4, 10, 15, 17]
     assert saved_updates(begun / "runs" / "tiny") == [15, 17]
 

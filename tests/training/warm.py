@@ -89,7 +89,13 @@ class Warm:
         self.started += 1
         stderr = folder / f"stderr-{self.started}.txt"
         stderr.touch()
-        request = {"cwd": str(folder), "args": [*args], "env": {**(env or {})}, "meddle": [*meddle], "stderr": str(stderr)}
+        request = {
+            "cwd": str(folder),
+            "args": [*args],
+            "env": {**(env or {})},
+            "meddle": [*meddle],
+            "stderr": str(stderr),
+        }
         return Process(self, self.ask({"start": request}), stderr)
 
 
