@@ -12,7 +12,7 @@ from torch import Tensor
 from nmt import durable
 from nmt.commands.prepare import prepare
 from nmt.corpus.shards import Prepared
-from nmt.errors import DataError
+from nmt.errors import DataError, Stopped
 from nmt.metrics import Score, bleu, offline_tokenizer_for
 from nmt.model_file import ModelFile, read_model, write_model
 from nmt.models.build import build_model
@@ -62,6 +62,8 @@ def train(
     run = runs / recipe.name
     durable.make_folder(run)
     with durable.lock(run / ".lock"), stop or StopRequest() as request:
+        for warning in durable.clean_leftovers(run):
+            reporter.say(f"warning: {warning}")
         durable.probe(run)
         kept_recipe = dump_recipe(recipe)
         model = build_model(recipe.model, *(t.n_ids for t in prepared.tokenizers))
@@ -102,10 +104,10 @@ def train(
             + (f"; going on from update {trainer.progress.update:,}" if trainer.progress.update else "")
         )
         reason = trainer.run(request)
-        return _finish(trainer, recipe, prepared, run, reason)
+        return _finish(trainer, recipe, prepared, run, reason, request)
 
 
-def _finish(trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, reason: str) -> Trained:
+def _finish(trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, reason: str, stop: StopRequest) -> Trained:
     """Chooses between the best weights and their average, scores the test text, and says what to type next."""
     say, progress = trainer.reporter.say, trainer.progress
     assert progress.best is not None, "the last update is always validated"
@@ -113,12 +115,14 @@ def _finish(trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, rea
     weights = trainer.best_weights(updates)
     trainer.load_weights(weights)
     result = trainer.measure()
-    averaged = trainer.candidates()
+    _heed(stop)
+    averaged = trainer.kept_candidates()
     if len(averaged) > 1:
         mean = trainer.best_weights(averaged)
         trainer.load_weights(mean)
         of_mean = trainer.measure()
         say(f"average of updates {', '.join(map(str, averaged))}: BLEU {of_mean.bleu.score:.2f}")
+        _heed(stop)
         if of_mean.bleu.score >= result.bleu.score:
             updates, weights, result = averaged, mean, of_mean
         trainer.load_weights(weights)
@@ -127,6 +131,7 @@ def _finish(trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, rea
         shard = prepared.test
         sources = [shard.src_ids(i) for i in range(len(shard))]
         translations = translate(trainer.model, sources, prepared.tokenizers[1], recipe.search)
+        _heed(stop)
         tokenize = offline_tokenizer_for(recipe.corpus.tgt)
         test = scores["test"] = bleu(translations, [shard.tgt_lines()], tokenize=tokenize)
     trainer.publish(weights, updates, scores)
@@ -145,6 +150,15 @@ def _finish(trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, rea
         say(f"{name} BLEU {score.score:.2f}  {score.signature}")
     say(f"next: nmt translate --model {model} < input.txt")
     return Trained(model, reason, result.bleu, test)
+
+
+def _heed(stop: StopRequest) -> None:
+    if stop.signal_number is not None:
+        raise Stopped(
+            "stopped before the final scores; all updates are done and saved",
+            "the same command goes on from here",
+            stop.signal_number,
+        )
 
 
 def _publisher(path: Path, recipe: Recipe, prepared: Prepared, lineage: dict[str, object]) -> Publish:

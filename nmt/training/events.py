@@ -1,9 +1,12 @@
 """log.jsonl: a line an event, flushed as it happens, and cut back on resume so that it tells one unbroken story."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from nmt.durable import write_file
+from nmt.errors import EnvironmentFault
 
 # Events that belong to a moment of the training itself; after a resume those beyond the checkpoint did not happen.
 _OF_UPDATES = frozenset({"update", "validation", "saved", "skipped"})
@@ -25,16 +28,19 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
 class EventLog:
     """Appends events to a log. Failing to write never stops training: `say` hears of it once."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
         self.path = path
-        self.broken: str | None = None
+        self._say = say
+        self._broken = False
 
     def cut_back(self, update: int) -> None:
-        """Removes what was logged after the checkpoint of this update."""
+        """Removes what was logged after the checkpoint of this update, and a last line that a kill cut short."""
         kept = [e for e in read_events(self.path) if e.get("event") not in _OF_UPDATES or e.get("update", 0) <= update]
         if self.path.exists():
-            text = "".join(_line(event) for event in kept)
-            self.path.write_text(text, encoding="utf-8")
+            try:
+                write_file(self.path, "".join(map(_line, kept)).encode())
+            except EnvironmentFault as fault:
+                self._fail(fault.what)
 
     def write(self, event: str, **fields: Any) -> None:
         """One event, with its fields in the order given."""
@@ -42,7 +48,12 @@ class EventLog:
             with self.path.open("a", encoding="utf-8") as log:
                 log.write(_line({"event": event, **fields}))
         except OSError as fault:
-            self.broken = str(fault)
+            self._fail(f"{self.path}: cannot be written: {fault.strerror}")
+
+    def _fail(self, what: str) -> None:
+        if not self._broken:
+            self._say(f"warning: {what}; training goes on without its log")
+        self._broken = True
 
 
 def _line(event: dict[str, Any]) -> str:

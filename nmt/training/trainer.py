@@ -20,9 +20,9 @@ from nmt.models.contract import Seq2Seq
 from nmt.recipe import Plateau, Recipe
 from nmt.runs import now
 from nmt.training import checkpoint
-from nmt.training.events import EventLog
+from nmt.training.events import EventLog, read_events
 from nmt.training.loss import batch_loss
-from nmt.training.optim import at_update, build_optimizer, learning_rate
+from nmt.training.optim import PlateauState, at_update, build_optimizer, learning_rate
 from nmt.training.progress import Progress, Validated, changed_keys
 from nmt.training.stopping import StopRequest
 from nmt.training.validation import Target, Validation, validate
@@ -99,7 +99,7 @@ class Trainer:
         train = recipe.train
         self.batches = Batches(prepared.train, train.seed, train.batch_tokens, train.batch_sentences)
         self.progress = Progress()
-        self.log = EventLog(run / "log.jsonl")
+        self.log = EventLog(run / "log.jsonl", reporter.say)
         self.optimizer = self._fresh_optimizer()
         self.rate = 0.0  # of the last update
         self.epoch_size = 1  # batches in the epoch under way
@@ -115,6 +115,7 @@ class Trainer:
         window = _Window(time.monotonic())
         for pairs in self._stream():
             if train.patience is not None and progress.waited >= train.patience:
+                self._save_if_new()
                 return "patience"
             if progress.update >= train.updates:
                 return "updates"
@@ -154,7 +155,10 @@ class Trainer:
         train, update = self.recipe.train, self.progress.update + 1
         optimizer_config, lr, schedule, before = at_update(train, update)
         if train.switch is not None and update == train.switch.at_update:
-            self.optimizer = build_optimizer(optimizer_config, self.parameters, lr)
+            self.optimizer, self.progress.plateau = (
+                build_optimizer(optimizer_config, self.parameters, lr),
+                PlateauState(),
+            )
         rate = learning_rate(schedule, lr, update - before, self._epochs_done(), self.progress.plateau)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -238,6 +242,7 @@ class Trainer:
 
     def _validate(self) -> None:
         recipe, progress, shard = self.recipe, self.progress, self.prepared.valid
+        self._refuse_broken_weights()
         result = self._measure(recipe.train.validate_sentences)
         before = progress.best
         progress.validated.append(Validated(progress.update, result.bleu.score, result.loss))
@@ -276,6 +281,7 @@ class Trainer:
         self.fixed = fixed
         found = checkpoint.load_latest(self.folder, self.reporter.say)
         if found is None:
+            self.log.cut_back(0)
             return
         if changes := changed_keys(found.state["fixed"], fixed):
             listed = "".join(f"\n{line}" for line in changes)
@@ -290,6 +296,8 @@ class Trainer:
         self.optimizer = build_optimizer(optimizer_config, self.parameters, lr)
         checkpoint.restore_optimizer(self.optimizer, self.names, found.optimizer, found.state["optimizer"])
         self.log.cut_back(self.progress.update)
+        if not any(e.get("event") == "saved" and e.get("update") == found.update for e in read_events(self.log.path)):
+            self.log.write("saved", update=found.update, time=now())  # a kill came between saving and saying so
 
     def best_weights(self, updates: list[int]) -> dict[str, Tensor]:
         """The mean of the weights kept from these validations; of one, those weights themselves."""
@@ -310,6 +318,15 @@ class Trainer:
             validated = sorted(validated, key=lambda v: (v.bleu, -v.update), reverse=True)[: average.count]
         return sorted(v.update for v in validated[-average.count :])
 
+    def kept_candidates(self) -> list[int]:
+        """Those whose weights are here: an average that was made larger meanwhile finds the older ones gone."""
+        wanted = self.candidates()
+        kept = [u for u in wanted if (self.folder / "best" / f"update-{u}").exists()]
+        if kept != wanted:
+            lost = ", ".join(str(u) for u in wanted if u not in kept)
+            self.reporter.say(f"warning: the weights of updates {lost} were not kept: the average goes without them")
+        return kept
+
     def measure(self) -> Validation:
         """Validation of the model as it stands, on all sentences."""
         return self._measure(None)
@@ -318,6 +335,7 @@ class Trainer:
         progress = self.progress
         if progress.update == self.saved_at:
             return
+        self._refuse_broken_weights()
         tensors, rest = checkpoint.flatten_optimizer(self.optimizer, self.names)
         state = {"progress": progress.to_state(), "optimizer": rest, "fixed": self.fixed}
         checkpoint.save(self.folder, progress.update, self._weights(), tensors, state, self.reporter.say)
@@ -329,6 +347,15 @@ class Trainer:
             *checkpoint.prune_weights(self.folder / "best", self._kept_weights()),
         ):
             self.reporter.say(f"warning: {warning}")
+
+    def _refuse_broken_weights(self) -> None:
+        """Stops before anything is written when a step from a finite gradient has overflowed a weight."""
+        for name, weight in self._weights().items():
+            if not bool(torch.isfinite(weight).all()):
+                raise TrainingStopped(
+                    f"update {self.progress.update:,}: {name} is no longer finite",
+                    "lower train.lr or train.clip_norm; the last checkpoint is intact",
+                )
 
     def _keep_weights(self) -> None:
         """Keeps the weights of this validation if the best model or the average may need them."""

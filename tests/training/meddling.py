@@ -1,0 +1,180 @@
+"""What tests change inside a training process: faults injected, and restored fields left out (the negative controls).
+
+Each is a context manager, called by name in the process that `warm.py` forks.
+"""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+
+from nmt import durable
+from nmt.training import checkpoint, trainer
+from nmt.training.optim import PlateauState
+from nmt.training.progress import Progress
+
+
+def nothing() -> nullcontext[None]:
+    """No change."""
+    return nullcontext()
+
+
+def log_every(updates: int) -> Any:
+    """Logs more often than a real training."""
+    return patch.object(trainer, "LOG_EVERY", updates)
+
+
+@contextmanager
+def count_failpoints(path: str) -> Iterator[None]:
+    """Writes to a file how often each failpoint was passed."""
+    yield
+    Path(path).write_text(json.dumps(durable._passed))
+
+
+def _restoring(change: Callable[[checkpoint.Checkpoint], None]) -> Any:
+    """Resumes from a checkpoint that was changed after it was read."""
+    load = checkpoint.load_latest
+
+    def changed(run: Path, say: Callable[[str], None]) -> checkpoint.Checkpoint | None:
+        found = load(run, say)
+        assert found is not None, "there is nothing to leave out of"
+        change(found)
+        return found
+
+    return patch.object(checkpoint, "load_latest", changed)
+
+
+def leave_out_progress(field: str) -> Any:
+    """Resumes with one field of the progress as a fresh run has it."""
+
+    def change(found: checkpoint.Checkpoint) -> None:
+        fresh = Progress().to_state()[field]
+        assert found.state["progress"][field] != fresh, f"{field} is as in a fresh run: leaving it out shows nothing"
+        found.state["progress"][field] = fresh
+
+    return _restoring(change)
+
+
+def leave_out_plateau(field: str) -> Any:
+    """Resumes with one field of the plateau as a fresh run has it."""
+
+    def change(found: checkpoint.Checkpoint) -> None:
+        fresh = {**Progress(plateau=PlateauState()).to_state()["plateau"]}[field]
+        assert found.state["progress"]["plateau"][field] != fresh, f"{field} is as in a fresh run"
+        found.state["progress"]["plateau"][field] = fresh
+
+    return _restoring(change)
+
+
+def leave_out_optimizer(tensor: str) -> Any:
+    """Resumes with one tensor of the optimiser as a fresh run has it: zero."""
+
+    def change(found: checkpoint.Checkpoint) -> None:
+        assert found.optimizer[tensor].any(), f"{tensor} is zero anyway"
+        found.optimizer[tensor].zero_()
+
+    return _restoring(change)
+
+
+def leave_out_weight(name: str) -> Any:
+    """Resumes with one parameter as the fresh model has it."""
+    load = trainer.Trainer.load_weights
+
+    def without(self: trainer.Trainer, weights: dict[str, Tensor]) -> None:
+        own = dict(self.model.named_parameters())[name].detach().clone()
+        load(self, {**weights, name: own})
+
+    return patch.object(trainer.Trainer, "load_weights", without)
+
+
+def leave_out_dropout_counter() -> Any:
+    """Seeds dropout by the updates since this start, as a counter would do that was not restored."""
+    seed, first = trainer._seed, []
+
+    def counted_anew(train_seed: int, update: int, part: int) -> int:
+        first[:] = first or [update]
+        return seed(train_seed, update - first[0] + 1, part)
+
+    return patch.object(trainer, "_seed", counted_anew)
+
+
+def break_gradients(updates: list[int], what: str, times: int = 1) -> Any:
+    """Makes the loss's gradient (`what` "gradient") or the loss too ("loss") not finite in the given updates, so many
+    batches each.
+    """
+    gradients, left = trainer.Trainer._gradients, dict.fromkeys(updates, times)
+
+    def broken(self: trainer.Trainer, pairs: Any, update: int) -> Any:
+        nll, batch = gradients(self, pairs, update)
+        if left.get(update, 0) > 0:
+            left[update] -= 1
+            grad = self.parameters[0].grad
+            assert grad is not None
+            grad.view(-1)[0] = float("inf" if what == "infinite gradient" else "nan")
+            nll = float("nan") if what == "loss" else nll
+        return nll, batch
+
+    return patch.object(trainer.Trainer, "_gradients", broken)
+
+
+def break_weights(update: int) -> Any:
+    """Makes the optimiser leave a weight that is not finite at an update whose gradient was fine, as an overflow
+    does.
+    """
+    take = trainer.Trainer._update
+
+    def broken(self: trainer.Trainer, *args: Any) -> bool:
+        done = take(self, *args)
+        if done and self.progress.update == update:
+            with torch.no_grad():
+                nn.Parameter.view(self.parameters[0], -1)[0] = float("inf")
+        return done
+
+    return patch.object(trainer.Trainer, "_update", broken)
+
+
+def kill_when_saved(update: int) -> Any:
+    """SIGKILL as soon as the checkpoint of an update is on disk."""
+    save = checkpoint.save
+
+    def saved(run: Path, at: int, *args: Any) -> Path:
+        folder = save(run, at, *args)
+        if at == update:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return folder
+
+    return patch.object(checkpoint, "save", saved)
+
+
+def interrupt_measuring() -> Any:
+    """SIGTERM to itself while the final weights are being scored."""
+    measure = trainer.Trainer.measure
+
+    def struck(self: trainer.Trainer) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return measure(self)
+
+    return patch.object(trainer.Trainer, "measure", struck)
+
+
+def hang_at(update: int) -> Any:
+    """Sleeps long enough at an update to be struck there, and says so in a file."""
+    take = trainer.Trainer._update
+
+    def slow(self: trainer.Trainer, *args: Any) -> bool:
+        if self.progress.update + 1 == update:
+            Path("hanging").touch()
+            end = time.monotonic() + 60
+            while time.monotonic() < end and not Path("go").exists():
+                time.sleep(0.01)
+        return take(self, *args)
+
+    return patch.object(trainer.Trainer, "_update", slow)
