@@ -2111,8 +2111,12 @@ def date_event(draw: Draw) -> Pair:
     phrase = noun_phrase(draw.pick(lexicon.nouns("gathering", "show")), "the")
     day = date(draw)
     tense = draw.pick(("past", "future", "future"))
-    verb = draw.pick((("begin", "commencer"), ("finish", "finir")))
-    action = Action(english.Verb(verb[0]), french.Verb(verb[1]))
+    action = draw.pick(
+        (
+            Action(english.Verb("begin"), french.Verb("commencer")),
+            Action(english.Verb("finish"), french.Verb("terminer", reflexive=True)),
+        )
+    )
     return Pair(*(f"{one} {two}" for one, two in zip(clause(phrase, action, tense), day, strict=True)))
 
 
@@ -2481,10 +2485,18 @@ def there_is_not(draw: Draw) -> Pair:
     verb = draw.pick((("is", "are", "a"), ("was", "were", "avait")))
     more = draw.pick((("", "pas"), (" more", "plus")))
     en = f"any{more[0]} {entry.english(many)}"
-    place = draw.pick((("in the kitchen", "dans la cuisine"), ("on the table", "sur la table"), indoors(draw)))
-    if entry.kind == "furniture":
-        place = indoors(draw)
+    place = indoors(draw) if entry.kind in ("furniture", "tool") else draw.pick(LARDER)
     return Pair(f"there {verb[many]} not {en} {place[0]}", f"il ne y {verb[2]} {more[1]} {phrase.fr} {place[1]}")
+
+
+LARDER: tuple[Both, ...] = (
+    ("in the kitchen", "dans la cuisine"),
+    ("on the table", "sur la table"),
+    ("in the cupboard", "dans le placard"),
+    ("in the dining room", "dans la salle à manger"),
+    ("in the basket", "dans le panier"),
+    ("in the cellar", "dans la cave"),
+)
 
 
 @construction
@@ -2714,15 +2726,15 @@ def need(draw: Draw) -> Pair:
 def body_pain(draw: Draw) -> Pair:
     """My shoulder hurts."""
     entry = draw.pick(lexicon.NOUNS["body"])
-    many = entry.en in PAINFUL_PAIRS and draw.chance(0.5)
-    part = noun_phrase(entry, "the", many)
     if draw.chance(0.5):
         who = draw.pick(PRONOUNS)
-        # Several people have several heads in English, but French keeps one each.
-        own = noun_phrase(entry, "own", many or who.many, None, who).en
     else:
         who = named(draw) if draw.chance(0.5) else relative(draw)
-        own = f"{who.en}'s {entry.english(many)}"
+    many = entry.en in PAINFUL_PAIRS and (who.many or draw.chance(0.5))
+    part = noun_phrase(entry, "the", many)
+    # Several people have several heads in English, but French keeps one each.
+    body = entry.english(many or who.many)
+    own = f"{possessive_en(who)} {body}" if who in PRONOUNS else f"{who.en}'s {body}"
     past = draw.chance(0.3)
     verb = "hurt" if past or many or who.many else "hurts"
     have = french_verb(who, lexicon.HAVE, "past" if past else "present")
@@ -3557,12 +3569,21 @@ def condition_unreal(draw: Draw) -> Pair:
     elif action in lexicon.INTRANSITIVE:
         rest = setting(draw, action)
     else:
-        rest = object_of(draw, action, again)
+        rest = bought(draw, action) if name == "rich" else object_of(draw, action, again)
     two = clause(again, action, "conditional", rest)
     fr = french_verb(who, lexicon.BE, "past")
     return Pair(
         f"if {who.en} were {adjective.en}, {two[0]}", f"si {who.fr} {fr} {be_adjective(who, adjective)}, {two[1]}"
     )
+
+
+def bought(draw: Draw, action: Action) -> Both:
+    """Gives what a wish is for: what is bought is worth wishing for."""
+    choices = lexicon.entries(TREASURES) if action.en.base == "buy" else lexicon.objects_of(action)
+    return complement(action, indefinite(draw, draw.pick(choices)))
+
+
+TREASURES = ("vehicle", "home", "jewel", "ride", "instrument", "device", "furniture")
 
 
 # What one might be, and the verbs it would lead to.
@@ -3596,7 +3617,7 @@ def condition_had(draw: Draw) -> Pair:
         action, rest = lexicon.SOCIAL[9], complement(lexicon.SOCIAL[9], someone(draw, who))
     else:
         action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.en.base in wishes))
-        rest = complement(action, indefinite(draw, draw.pick(lexicon.objects_of(action))))
+        rest = bought(draw, action)
     one = clause(who, lexicon.HAVE, "past", have)
     two = clause(again, action, "conditional", rest)
     return Pair(f"if {one[0]}, {two[0]}", f"si {one[1]}, {two[1]}")

@@ -1173,7 +1173,7 @@ TRANSITIVE: tuple[Action, ...] = (
     _action("carry", "porter", ("container", "furniture_light", "tool_heavy")),
     _action("hide", "cacher", ("thing_lost", "jewel", "writing_hidden")),
     _action("choose", "choisir", ("clothes", "thing_chosen", "dish", "text", "idea_chosen")),
-    _action("use", "utiliser", ("tool", "device_used", "dishes_used")),
+    _action("use", "utiliser", ("tool", "device_used", "dishes_used", "ingredient")),
     _action("build", "construire", ("building", "structure_built", "venue_built")),
     _action("paint", "peindre", ("opening", "structure_painted", "furniture_painted", "building_painted")),
     _action("draw", "dessiner", ("plant", "animal", "building", "wild", "vehicle")),
