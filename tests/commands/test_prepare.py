@@ -522,11 +522,13 @@ def test_workers_do_not_outlive_a_killed_parent(text: Path) -> None:
                     alive.append(int(entry.name))
             return alive
 
-        shard = "*/train-0.src_tokens"
-        while not list((text / "prepared").glob(f".{shard}")) and time.monotonic() < deadline:
+        def encoded() -> bool:
+            """Whether the first shard is: then a worker is up, and idle."""
+            return any(path.stat().st_size for path in (text / "prepared").glob(".*/train-0.src_tokens"))
+
+        while not encoded() and time.monotonic() < deadline:
             time.sleep(0.05)
-        while len(members()) < 3 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        assert len(members()) >= 3  # the parent, a worker, and a helper of multiprocessing
         running.send_signal(signal.SIGKILL)
         running.wait(10)
         while members() and time.monotonic() < deadline:
