@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import types
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -522,11 +523,13 @@ def test_workers_do_not_outlive_a_killed_parent(text: Path) -> None:
                     alive.append(int(entry.name))
             return alive
 
-        shard = "*/train-0.src_tokens"
-        while not list((text / "prepared").glob(f".{shard}")) and time.monotonic() < deadline:
+        def encoded() -> bool:
+            """Whether the first shard is: then a worker is up, and idle."""
+            return any(path.stat().st_size for path in (text / "prepared").glob(".*/train-0.src_tokens"))
+
+        while not encoded() and time.monotonic() < deadline:
             time.sleep(0.05)
-        while len(members()) < 3 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        assert len(members()) >= 3  # the parent, a worker, and a helper of multiprocessing
         running.send_signal(signal.SIGKILL)
         running.wait(10)
         while members() and time.monotonic() < deadline:
@@ -569,6 +572,8 @@ class TestMulti30k:
             **{"folder": "multi30k", "overlap": "drop", "train": "train.lc.norm.tok", "valid": "val.lc.norm.tok"},
         )
         prepared, _ = run(config)
-        src, tgt = prepared.tokenizers
-        assert src.pieces(range(4, 8)) == ["a", ".", "in", "the"]
-        assert (src.n_ids, tgt.n_ids) == (9_797, 10_000)
+        [train] = prepared.train
+        for tokenizer, lines in zip(prepared.tokenizers, (train.src_lines(), train.tgt_lines()), strict=True):
+            counts = Counter(word for line in lines for word in line.split(" ") if word)
+            assert tokenizer.n_ids == min(10_000, 4 + len(counts))
+            assert [counts[word] for word in tokenizer.pieces(range(4, 104))] == [n for _, n in counts.most_common(100)]
