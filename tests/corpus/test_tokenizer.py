@@ -378,7 +378,7 @@ class TestHostileBytes:
                 from_bytes(bytes(changed))
 
     def test_mutated_models_never_end_the_process(self) -> None:
-        # In a process of its own, for what is feared is a crash in sentencepiece's C++. 40,000 more were tried by hand.
+        # In a process of its own, for what is feared is a crash in sentencepiece's C++. 10,000 more were tried by hand.
         root = Path(__file__).resolve().parents[2]
         done = subprocess.run(
             [sys.executable, "-X", "faulthandler", "-c", MUTATE],
