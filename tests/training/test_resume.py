@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -187,7 +188,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "train": [
                 {"src": "train.aa", "tgt": "train.bb", "weight": 0.5},
                 {"src": "more.aa", "tgt": "more.bb", "weight": 2},
-            ]  # noqa: E501
+            ]
         },
         "train": {
             "lr": 0.7,
@@ -310,7 +311,7 @@ def test_the_log_of_a_training_killed_many_times_is_one_story(
         assert ours == theirs
     updates = events(tmp_path, "update")
     assert updates[-1]["tgt_tokens"] == events(whole, "update")[-1]["tgt_tokens"]
-    assert all(a["tgt_tokens"] < b["tgt_tokens"] and a["epoch"] < b["epoch"] for a, b in zip(updates, updates[1:]))  # noqa: B905, E501, RUF007
+    assert all(a["tgt_tokens"] < b["tgt_tokens"] and a["epoch"] < b["epoch"] for a, b in pairwise(updates))
 
 
 def test_nothing_half_made_and_no_old_checkpoint_is_left(warm: Warm, tmp_path: Path) -> None:
