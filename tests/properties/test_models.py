@@ -103,6 +103,16 @@ def test_more_padding_changes_nothing(name: str, dtype: torch.dtype) -> None:
 
 
 @of_every_model
+def test_the_padding_tests_see_a_mask_that_is_not_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control: a model that may look at everything fails them by far."""
+    monkeypatch.setattr(Batch, "src_keep", property(lambda batch: torch.ones_like(batch.src, dtype=torch.bool)))
+    model, batch = build(VARIANTS[name]), batch_of(PAIRS)
+    padded = replace(batch, src=nn.functional.pad(batch.src, (0, 4), value=PAD))
+    keep = real(batch)
+    assert (logits_of(model, padded)[keep] - logits_of(model, batch)[keep]).abs().max() > 1e-2
+
+
+@of_every_model
 def test_what_stands_in_the_padding_is_never_read(name: str) -> None:
     model, batch = build(VARIANTS[name]), batch_of(PAIRS)
     keep = real(batch)
@@ -134,7 +144,7 @@ def test_a_later_target_word_never_moves_an_earlier_logit(name: str) -> None:
     src, tgt = [5, 6, 7, 8], [4, 5, 12, 6, 9]
     before = logits_of(model, batch_of([(src, tgt)]))[0]
     for position in range(len(tgt)):
-        changed = [word if t < position else 10 - word % 2 for t, word in enumerate(tgt)]
+        changed = [word if t < position else 4 + (word - 3) % 9 for t, word in enumerate(tgt)]
         after = logits_of(model, batch_of([(src, changed)]))[0]
         # tgt[position] is the input of step position + 1.
         assert_close(after[: position + 1], before[: position + 1])
@@ -221,13 +231,17 @@ def greedy(model: Seq2Seq, src: list[int], max_len: int) -> list[int]:
 
 @of_every_model
 def test_a_beam_of_one_is_greedy(name: str) -> None:
-    model = build(VARIANTS[name], torch.float32)
     config = SearchConfig(beam=1, max_len_ratio=0.0, max_len_extra=9)
-    with torch.no_grad():
-        found = search(model, pad_rows([src for src, _ in PAIRS], eos=True), config)
-        wanted = [greedy(model, src, 9) for src, _ in PAIRS]
-    assert [hypotheses[0].ids for hypotheses in found] == wanted
-    assert len({tuple(ids) for ids in wanted}) > 1
+    seen: set[tuple[int, ...]] = set()
+    for seed in range(6):
+        model = build(VARIANTS[name], torch.float32, seed=seed)
+        with torch.no_grad():
+            found = search(model, pad_rows([src for src, _ in PAIRS], eos=True), config)
+            wanted = [greedy(model, src, 9) for src, _ in PAIRS]
+        assert [hypotheses[0].ids for hypotheses in found] == wanted
+        seen |= set(map(tuple, wanted))
+    assert len(seen) > 4  # not only translations that end at once
+    assert max(map(len, seen)) > 1
 
 
 @of_every_model
