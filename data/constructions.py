@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from phrases import (
     MANNER,
     PRONOUNS,
     SHE,
+    TENSES,
     THEY,
     WE,
     YEARS,
@@ -41,6 +43,7 @@ from phrases import (
     habit_time,
     indefinite,
     indirect,
+    indoors,
     interlocutor,
     join,
     location,
@@ -55,9 +58,9 @@ from phrases import (
     past_time,
     person,
     planned,
+    possessive_en,
     pronoun,
     relative,
-    room,
     setting,
     someone,
     somewhere,
@@ -126,6 +129,7 @@ def countable(action: Action) -> tuple[Noun, ...]:
 
 ACTIONS = tuple(action for action in lexicon.TRANSITIVE if len(countable(action)) > 1)
 ONGOING = tuple(action for action in ACTIONS if action.progressive)
+WILLED = tuple(action for action in ACTIONS if action.willed)
 DYNAMIC_SOCIAL = tuple(action for action in lexicon.SOCIAL if not action.stative)
 
 
@@ -138,6 +142,8 @@ def present_habit(draw: Draw) -> Pair:
     who = subject(draw)
     action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.en.base in HABITUAL))
     rest = object_of(draw, action, who)
+    while COUNTED.search(rest[0]):
+        rest = object_of(draw, action, who)
     return Pair(*with_time(clause(who, action, "present", rest), habit_time(draw), draw))
 
 
@@ -174,15 +180,33 @@ HABITUAL = (
         "pick",
         "feed",
     ),
-    *("count", "sing", "check", "photograph", "translate", "admire", "lift", "move", "push", "fill"),
+    *(
+        "count",
+        "sing",
+        "check",
+        "photograph",
+        "translate",
+        "admire",
+    ),
 )
+
+
+COUNTED = re.compile(r"\b(two|three|four|five|several)\b")
+
+
+def uncounted(draw: Draw, who: Phrase, negative: bool = False, ongoing: bool = False) -> tuple[Action, Both]:
+    """Gives a deed that may become a habit: nobody rarely finishes several projects."""
+    while True:
+        action, rest = deed(draw, who, negative, ongoing)
+        if not COUNTED.search(rest[0]):
+            return action, rest
 
 
 @construction
 def present_frequency(draw: Draw) -> Pair:
     """My uncle often helps the neighbours."""
     who = subject(draw)
-    action, rest = deed(draw, who)
+    action, rest = uncounted(draw, who)
     return Pair(*clause(who, action, "present", rest, adverb=draw.pick(FREQUENCY)))
 
 
@@ -192,7 +216,7 @@ def present_third(draw: Draw) -> Pair:
     who = draw.pick(
         (HE, SHE, named(draw), noun_phrase(draw.pick(lexicon.nouns("job", "person")), "the"), relative(draw))
     )
-    action, rest = deed(draw, who)
+    action, rest = uncounted(draw, who)
     return Pair(*clause(who, action, "present", rest, adverb=draw.pick(FREQUENCY)))
 
 
@@ -291,10 +315,13 @@ def birth(draw: Draw) -> Pair:
     )
 
 
+ADULTS = tuple(n for n in lexicon.nouns("job", "person") if n.en not in ("boy", "girl", "child", "pupil", "student"))
+
+
 @construction
 def death(draw: Draw) -> Pair:
     """The old king died in 1968."""
-    who = person(draw, 0.3)
+    who = draw.pick((noun_phrase(draw.pick(ADULTS), "the"), relative(draw), named(draw)))
     fr = french.predicate(french.Verb("mourir", "être"), who.person, "perfect", gender=who.gender, many=who.many)
     year = draw.pick(YEARS)
     place = location(draw)
@@ -313,7 +340,7 @@ def perfect_already(draw: Draw) -> Pair:
 def imperfect_used_to(draw: Draw) -> Pair:
     """He used to drink coffee every evening."""
     who = subject(draw)
-    action, rest = deed(draw, who, ongoing=True)
+    action, rest = uncounted(draw, who, ongoing=True)
     time = habit_time(draw) if draw.chance(0.5) else ("", "")
     en, fr = clause(who, action, "used_to", rest)
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}")
@@ -365,7 +392,7 @@ def conditional_wish(draw: Draw) -> Pair:
 
 @construction
 def pluperfect(draw: Draw) -> Pair:
-    """When we arrived, the thief had already left."""
+    """When we arrived, the cook had already prepared lunch."""
     who, other = subject(draw), subject(draw, 0)
     action, rest = act(draw, other, plain=True)
     one = clause(who, lexicon.ARRIVE, "past")
@@ -420,7 +447,7 @@ def study(draw: Draw) -> tuple[Action, Both]:
 
 @construction
 def negation_present(draw: Draw) -> Pair:
-    """The boy does not eat cheese... with any: does not eat any cheese."""
+    """The boy does not eat any cheese."""
     who = subject(draw)
     action, rest = act(draw, who, negative=True)
     return Pair(*clause(who, action, "present", rest, negation="not"))
@@ -439,7 +466,7 @@ def negation_perfect(draw: Draw) -> Pair:
 
 @construction
 def negation_future(draw: Draw) -> Pair:
-    """They will not come tomorrow."""
+    """They will not visit the museum tomorrow."""
     who = subject(draw)
     action, rest = deed(draw, who, negative=True, willed=True)
     en, fr = clause(who, action, draw.pick(("future", "going_to")), rest, negation="not")
@@ -451,7 +478,7 @@ def negation_future(draw: Draw) -> Pair:
 def negation_never(draw: Draw) -> Pair:
     """My brother has never visited the museum."""
     who = subject(draw)
-    action, rest = deed(draw, who, negative=True)
+    action, rest = uncounted(draw, who, negative=True)
     if action.en.base in ("sleep", "wait", "read", "eat") and action in lexicon.INTRANSITIVE:
         rest = setting(draw, action)
     return Pair(*clause(who, action, draw.pick(("present", "perfect", "future")), rest, negation="never"))
@@ -461,7 +488,11 @@ def negation_never(draw: Draw) -> Pair:
 def negation_no_longer(draw: Draw) -> Pair:
     """The dancer no longer lives in Vienna."""
     who = subject(draw)
-    choices = (deed(draw, who, ongoing=True), (lexicon.LIVE, location(draw)), (lexicon.LIKE, liked(draw)))
+    choices = (
+        deed(draw, who, negative=True, ongoing=True),
+        (lexicon.LIVE, location(draw)),
+        (lexicon.LIKE, liked(draw)),
+    )
     action, rest = draw.pick(choices)
     tense = draw.pick(("present", "present", "future")) if action is not lexicon.LIKE else "present"
     return Pair(*clause(who, action, tense, rest, negation="no longer"))
@@ -496,7 +527,7 @@ LIKED = (
 def negation_not_yet(draw: Draw) -> Pair:
     """I have not finished the letter yet."""
     who = subject(draw)
-    action, rest = act(draw, who)
+    action, rest = act(draw, who, negative=True)
     return Pair(*clause(who, action, "perfect", rest, negation="not yet"))
 
 
@@ -560,7 +591,7 @@ NOBODY = Phrase("nobody", "personne")
 
 @construction
 def nobody_subject(draw: Draw) -> Pair:
-    """Nobody answered the question."""
+    """Nobody closed the window."""
     tense = draw.pick(("past", "past", "future", "present"))
     action, rest = act(draw, WE, willed=planned(tense), definite=True)
     fr = french_verb(NOBODY, action, tense, "ne")
@@ -571,7 +602,9 @@ def nobody_subject(draw: Draw) -> Pair:
 def nothing_subject(draw: Draw) -> Pair:
     """Nothing is more useful than a good dictionary."""
     entry = draw.pick(lexicon.nouns("tool", "text", "device", "food", "drink", "show", "landscape", "jewel", "dish"))
-    adjective = adjective_of(draw, entry, accept=lambda a: a.en in SUPREME)
+    adjective = adjective_of(
+        draw, entry, accept=lambda a: a.en in (("delicious",) if entry.kind in lexicon.GROCERY else SUPREME)
+    )
     if adjective is None:
         return nobody_subject(draw)
     phrase = generic(entry, False) if entry.mass else noun_phrase(entry, "a")
@@ -618,7 +651,6 @@ PLAIN_ADJECTIVES = (
         "alone",
         "beautiful",
         "ready",
-        "surprised",
     ),
     *("busy", "sick"),
 )
@@ -820,9 +852,9 @@ def direct_thing_perfect(draw: Draw) -> Pair:
 
 @construction
 def direct_thing_negative(draw: Draw) -> Pair:
-    """I am looking for the keys, but I have not found them."""
+    """I wanted to sign the letters, but I have not signed them."""
     who = subject(draw)
-    action = draw.pick(ACTIONS)
+    action = draw.pick(WILLED)
     phrase = antecedent(draw, action)
     again = pronoun(who)
     have = verb_en(again, action, "perfect", "not")
@@ -841,7 +873,7 @@ def direct_thing_negative(draw: Draw) -> Pair:
 @construction
 def direct_thing_present(draw: Draw) -> Pair:
     """Here is the letter: I am going to sign it."""
-    action = draw.pick(ACTIONS)
+    action = draw.pick(WILLED)
     phrase = antecedent(draw, action)
     who = draw.pick(PRONOUNS)
     tense = draw.pick(("going_to", "future", "future"))
@@ -940,10 +972,11 @@ def there_pronoun(draw: Draw) -> Pair:
     phrase = noun_phrase(entry, "this")
     time = habit_time(draw)
     know = french_verb(who, lexicon.SOCIAL[1], "present")
+    visit = french_verb(again, lexicon.GO, "present", clitics=("y",))
     return Pair(
         f"{who.en} {verb_en(who, lexicon.SOCIAL[1], 'present')} {phrase.en} because "
         f"{again.en} {verb_en(again, lexicon.GO, 'present')} there {time[0]}",
-        f"{who.fr} {know} {phrase.fr} parce que {again.fr} {french_verb(again, lexicon.GO, 'present', clitics=('y',))} {time[1]}",
+        f"{who.fr} {know} {phrase.fr} parce que {again.fr} {visit} {time[1]}",
     )
 
 
@@ -975,7 +1008,7 @@ def some_pronoun(draw: Draw) -> Pair:
 
 @construction
 def stressed_pronoun(draw: Draw) -> Pair:
-    """Marie is going to travel with us."""
+    """Marie is going to leave with us."""
     who = subject(draw)
     other = other_pronoun(draw, who)
     preposition = draw.pick((("with", "avec"), ("without", "sans"), ("after", "après"), ("before", "avant")))
@@ -1051,7 +1084,7 @@ def order_pronoun(draw: Draw) -> Pair:
 
 @construction
 def order_pronoun_negative(draw: Draw) -> Pair:
-    """This letter is secret: do not show it to them."""
+    """This letter belongs to Paul: do not show it to them."""
     who = draw.pick((I, HE, SHE, WE, THEY))
     giving = draw.pick(tuple(a for a in lexicon.GIVING if a.en.base in ("give", "send", "show", "lend", "sell")))
     phrase = noun_phrase(draw.pick(countable(giving)), "this", False)
@@ -1078,21 +1111,37 @@ def order_pronoun_negative(draw: Draw) -> Pair:
 @construction
 def order_reflexive(draw: Draw) -> Pair:
     """Get up at seven o'clock!"""
-    action = draw.pick(
-        tuple(
-            a
-            for a in lexicon.REFLEXIVES
-            if a.en.base + a.en.particle not in ("getlost", "makea mistake", "getbored", "fallasleep")
-        )
+    action, complements = draw.pick(
+        tuple((a, ORDERED[a.en.particle]) for a in lexicon.REFLEXIVES if a.en.particle in ORDERED)
     )
-    negative = draw.chance(0.4)
-    time = draw.pick(
-        (clock(draw), ("here", "ici"), ("this evening", "ce soir"), ("now", "maintenant"), ("", ""), room(draw))
+    negative = action.en.base == "complain" or draw.chance(0.4)
+    time = (
+        hour(draw, True)
+        if draw.chance(0.5) and action.en.base not in STILL
+        else draw.pick(_MOMENTS if action.en.base in ("hurry", "complain") else complements)
     )
-    if action.en.base in ("complain", "hurry", "get") and time[0].startswith("in "):
-        time = ("", "")
     fr = french.imperative_group(action.fr, french.VOUS, negation="pas" if negative else "")
     return Pair(order_en(action, time[0], negative), f"{fr} {time[1]}", draw.pick((".", "!")))
+
+
+_MOMENTS: tuple[Both, ...] = (("now", "maintenant"), ("this evening", "ce soir"), ("tomorrow", "demain"), ("", ""))
+_SPOTS: tuple[Both, ...] = (
+    ("here", "ici"),
+    ("in the garden", "dans le jardin"),
+    ("in the corridor", "dans le couloir"),
+)
+# What may follow the order, by the particle of the English verb.
+ORDERED: dict[str, tuple[Both, ...]] = {
+    "up": _MOMENTS,
+    "dressed": (*_MOMENTS, ("in the bedroom", "dans la chambre"), ("in the bathroom", "dans la salle de bains")),
+    "to bed": _MOMENTS,
+    "for a walk": (*_MOMENTS, ("in the garden", "dans le jardin")),
+    "down": (*_SPOTS, ("in the kitchen", "dans la cuisine"), ("in the armchair", "dans le fauteuil")),
+    "fun": (*_MOMENTS, *_SPOTS),
+    "": (("now", "maintenant"), *_SPOTS, ("", "")),
+}
+# No hour is set for these.
+STILL = ("hurry", "complain", "sit", "have")
 
 
 @construction
@@ -1126,7 +1175,7 @@ def asked(who: Phrase, action: Action, tense: str, rest: Both) -> Both:
 def question_present(draw: Draw) -> Pair:
     """Does she read the newspaper every day?"""
     who = interlocutor(draw)
-    action, rest = deed(draw, who, ongoing=True)
+    action, rest = uncounted(draw, who, ongoing=True)
     en, fr = asked(who, action, "present", rest)
     time = habit_time(draw) if draw.chance(0.5) else ("", "")
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}", "?")
@@ -1150,7 +1199,7 @@ def question_past(draw: Draw) -> Pair:
 
 @construction
 def question_future(draw: Draw) -> Pair:
-    """Will Paul come to the party?"""
+    """Will Paul go to the market?"""
     who = interlocutor(draw)
     action, rest = draw.pick((deed(draw, who, willed=True), (lexicon.GO, destination(draw))))
     return Pair(*asked(who, action, draw.pick(("future", "going_to")), rest), "?")
@@ -1177,8 +1226,30 @@ def question_want(draw: Draw) -> Pair:
     if draw.chance(0.5):
         portion = portion_of(draw, wish=True)
         return Pair(f"would you like {portion[0]}", f"voulez-vous {portion[1]}", "?")
-    action, rest = deed(draw, YOU, willed=True)
+    action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.en.base in WISHED))
+    rest = object_of(draw, action, YOU, plain=True)
     return Pair(f"would you like to {base(action, rest[0])}", f"voulez-vous {infinitive(action, YOU, rest[1])}", "?")
+
+
+WISHED = (
+    *(
+        "eat",
+        "drink",
+        "visit",
+        "read",
+        "watch",
+        "rent",
+        "buy",
+        "learn",
+        "order",
+        "taste",
+        "choose",
+        "borrow",
+        "study",
+        "draw",
+    ),
+    *("photograph", "plant", "sell", "pick", "organise"),
+)
 
 
 @construction
@@ -1361,7 +1432,7 @@ def question_how_many(draw: Draw) -> Pair:
     who = interlocutor(draw)
     action = draw.pick(tuple(a for a in ACTIONS if a.en.base in MULTIPLE))
     entry = draw.pick(countable(action))
-    tense = draw.pick(("past", "past", "perfect", "future"))
+    tense = draw.pick(("past", "past", "perfect", "future")) if action.willed else "past"
     fr = french_verb(who, action, tense, agreement=(entry.gender, True))
     return Pair(
         f"how many {entry.english(True)} {english.question(action.en, who.person, tense, who.en)}",
@@ -1380,7 +1451,7 @@ def question_which(draw: Draw) -> Pair:
     entry = draw.pick(countable(action))
     many = draw.chance(0.4) and entry.kind not in ("room", "device", "structure")
     phrase = noun_phrase(entry, "which", many)
-    tense = draw.pick(("past", "past", "future"))
+    tense = draw.pick(("past", "past", "future")) if action.willed else "past"
     fr = french_verb(who, action, tense, agreement=(entry.gender, many))
     return Pair(
         f"{phrase.en} {english.question(action.en, who.person, tense, who.en)}",
@@ -1566,7 +1637,7 @@ def relative_dont(draw: Draw) -> Pair:
 def relative_whose(draw: Draw) -> Pair:
     """I know a painter whose house is in Spain."""
     who = subject(draw)
-    other = noun_phrase(draw.pick(lexicon.nouns("job", "person")), "a")
+    other = noun_phrase(draw.pick(ADULTS), "a")
     owned = draw.pick(lexicon.nouns("relative"))
     job = draw.pick(lexicon.NOUNS["job"])
     know = lexicon.SOCIAL[1]
@@ -1747,7 +1818,7 @@ def profession(draw: Draw) -> Pair:
 
 @construction
 def identification(draw: Draw) -> Pair:
-    """It is a beautiful old house... with one adjective: it is a beautiful house."""
+    """It is a beautiful house."""
     entry = draw.pick(
         lexicon.nouns(
             *(
@@ -1842,7 +1913,7 @@ def comparison(draw: Draw) -> tuple[Phrase, Phrase, lexicon.Adjective]:
                 "fruit",
             )
         )
-        one, two = draw.pair(lexicon.NOUNS[kind])
+        one, two = draw.pair(tuple(n for n in lexicon.NOUNS[kind] if n.en not in ("country", "street", "region")))
         shared = [
             adjective
             for adjective in lexicon.adjectives_for(one)
@@ -1880,6 +1951,8 @@ def comparative_more(draw: Draw) -> Pair:
 def comparative_less(draw: Draw) -> Pair:
     """This film is less interesting than the book."""
     one, two, adjective = comparison(draw)
+    if adjective.en in ("small", "big"):
+        return comparative_less(draw)
     verb = ("are", "sont") if one.many else ("is", "est")
     return Pair(
         f"{one.en} {verb[0]} less {adjective.en} than {two.en}",
@@ -1944,7 +2017,7 @@ def comparative_adverb(draw: Draw) -> Pair:
 
 @construction
 def comparative_quantity(draw: Draw) -> Pair:
-    """The baker has more customers than the butcher."""
+    """The baker sells more cakes than the butcher."""
     who = named(draw) if draw.chance(0.4) else person(draw)
     other = someone(draw, who)
     action = draw.pick(
@@ -2008,7 +2081,7 @@ def superlative(draw: Draw) -> Pair:
 
 @construction
 def superlative_person(draw: Draw) -> Pair:
-    """He is the youngest doctor in the hospital."""
+    """He is the youngest doctor in the village."""
     job = draw.pick(lexicon.NOUNS["job"])
     place = draw.pick(tuple(n for n in lexicon.NOUNS["area"] if n.en not in ("street", "country")))
     adjective = adjective_of(draw, job, accept=lambda a: a.en not in (*PLAIN_ADJECTIVES, "good", "bad", "new", "old"))
@@ -2038,8 +2111,12 @@ def date_event(draw: Draw) -> Pair:
     phrase = noun_phrase(draw.pick(lexicon.nouns("gathering", "show")), "the")
     day = date(draw)
     tense = draw.pick(("past", "future", "future"))
-    verb = draw.pick((("begin", "commencer"), ("finish", "finir")))
-    action = Action(english.Verb(verb[0]), french.Verb(verb[1]))
+    action = draw.pick(
+        (
+            Action(english.Verb("begin"), french.Verb("commencer")),
+            Action(english.Verb("finish"), french.Verb("terminer", reflexive=True)),
+        )
+    )
     return Pair(*(f"{one} {two}" for one, two in zip(clause(phrase, action, tense), day, strict=True)))
 
 
@@ -2173,7 +2250,7 @@ DEAR = ("furniture", "device", "instrument", "jewel", "ride")
 
 @construction
 def distance(draw: Draw) -> Pair:
-    """The beach is five kilometres from the village."""
+    """The beach is five kilometres from the station."""
     first, second = draw.pair(lexicon.nouns("venue"))
     one, two = noun_phrase(first, "the"), noun_phrase(second, "the")
     if draw.chance(0.3):
@@ -2237,7 +2314,7 @@ def too_many(draw: Draw) -> Pair:
     degree = draw.pick(
         (("too many", "trop de"), ("a lot of", "beaucoup de"), ("enough", "assez de"), ("not enough", "pas assez de"))
     )
-    place = room(draw) if entry.kind not in ("vehicle", "person") else ("in this city", "dans cette ville")
+    place = indoors(draw) if entry.kind not in ("vehicle", "person") else ("in this city", "dans cette ville")
     if entry.kind in ("animal",):
         place = draw.pick((("on this farm", "dans cette ferme"), ("in this village", "dans ce village")))
     noun_fr = entry.french(True)
@@ -2278,7 +2355,7 @@ SHARED = (
         "refuse",
         "cross",
     ),
-    *("forget", "photograph", "choose", "copy", "check", "describe", "explain"),
+    *("photograph", "choose", "copy", "check", "describe", "explain"),
 )
 
 
@@ -2318,7 +2395,7 @@ def there_is(draw: Draw) -> Pair:
     determiner = draw.pick(("some", "two", "three", "several", "four")) if many else "a"
     phrase = noun_phrase(entry, determiner, many, adjective)
     verb = draw.pick((("is", "are", "a"), ("is", "are", "a"), ("was", "were", "avait"), ("will be", "will be", "aura")))
-    place = room(draw)
+    place = indoors(draw)
     if entry.kind in ("plant", "animal"):
         place = draw.pick(
             (
@@ -2377,7 +2454,18 @@ def places_count(draw: Draw) -> Pair:
         place = noun_phrase(
             draw.pick(lexicon.entries(("area_cleaned",))), draw.pick(("this", "own")), owner=draw.pick(PRONOUNS)
         )
-    if entry.en in ("university", "airport", "port", "stadium", "tower", "factory", "beach", "museum"):
+    if entry.en in (
+        "university",
+        "airport",
+        "hospital",
+        "theatre",
+        "port",
+        "stadium",
+        "tower",
+        "factory",
+        "beach",
+        "museum",
+    ):
         place = noun_phrase(
             draw.pick((lexicon.noun("city"), lexicon.noun("region"))),
             draw.pick(("this", "own")),
@@ -2388,7 +2476,7 @@ def places_count(draw: Draw) -> Pair:
 
 @construction
 def there_is_not(draw: Draw) -> Pair:
-    """There is no sugar in the coffee... with any: there is not any sugar in the kitchen."""
+    """There is not any sugar in the kitchen."""
     entry = draw.pick(
         lexicon.nouns("food", "drink", "ingredient", "fruit", "dishes", "furniture", "tool", "dish", "vegetable")
     )
@@ -2397,10 +2485,18 @@ def there_is_not(draw: Draw) -> Pair:
     verb = draw.pick((("is", "are", "a"), ("was", "were", "avait")))
     more = draw.pick((("", "pas"), (" more", "plus")))
     en = f"any{more[0]} {entry.english(many)}"
-    place = draw.pick((("in the kitchen", "dans la cuisine"), ("on the table", "sur la table"), room(draw)))
-    if entry.kind == "furniture":
-        place = room(draw)
+    place = indoors(draw) if entry.kind in ("furniture", "tool") else draw.pick(LARDER)
     return Pair(f"there {verb[many]} not {en} {place[0]}", f"il ne y {verb[2]} {more[1]} {phrase.fr} {place[1]}")
+
+
+LARDER: tuple[Both, ...] = (
+    ("in the kitchen", "dans la cuisine"),
+    ("on the table", "sur la table"),
+    ("in the cupboard", "dans le placard"),
+    ("in the dining room", "dans la salle à manger"),
+    ("in the basket", "dans le panier"),
+    ("in the cellar", "dans la cave"),
+)
 
 
 @construction
@@ -2418,11 +2514,14 @@ def weather(draw: Draw) -> Pair:
     kind = draw.pick(kinds)
     tense = draw.number(0, 2)
     verb = WEATHER_VERBS[kind[3]][tense]
-    place = location(draw)
+    land = draw.pick(
+        tuple(p for p in (*lexicon.COUNTRIES, *lexicon.CITIES) if p.en not in HOT_LANDS or kind[3] != "neiger")
+    )
+    place = f"in {land.en}", land.inside
     time = (("today", "aujourd'hui"), ("", ""), ("", ""))[tense]
     if tense == 2:
         time = future_time(draw)
-        if time[0] == "soon":
+        if "summer" in time[0] or "winter" in time[0]:
             time = ("tomorrow", "demain")
     elif tense == 1:
         time = draw.pick(
@@ -2442,25 +2541,49 @@ WEATHER_VERBS = {
 @construction
 def weather_season(draw: Draw) -> Pair:
     """It often rains in Belgium in autumn."""
-    en, fr = draw.pick(
+    months, season, skies = draw.pick(CLIMATE)
+    place = draw.pick(tuple(p for p in (*lexicon.COUNTRIES, *lexicon.CITIES) if p.en not in HOT_LANDS))
+    name = draw.pick(months)
+    month = next(m for m in lexicon.MONTHS if m[0] == name)
+    time = season if draw.chance(0.5) else (f"in {month[0]}", f"en {month[1]}")
+    en, fr = draw.pick(skies)
+    return Pair(f"{en} in {place.en} {time[0]}", f"{fr} {place.inside} {time[1]}")
+
+
+# Where it does not snow, or where the seasons are others.
+HOT_LANDS = ("Egypt", "Morocco", "India", "Brazil", "Mexico")
+
+_WET: tuple[Both, ...] = (
+    ("it often rains", "il pleut souvent"),
+    ("it sometimes rains", "il pleut parfois"),
+    ("it is often windy", "il y a souvent du vent"),
+    ("it is often foggy", "il y a souvent du brouillard"),
+)
+CLIMATE: tuple[tuple[tuple[str, ...], Both, tuple[Both, ...]], ...] = (
+    (("March", "April", "May"), ("in spring", "au printemps"), (*_WET, ("it rarely snows", "il neige rarement"))),
+    (
+        ("June", "July", "August"),
+        ("in summer", "en été"),
         (
-            ("it often rains", "il pleut souvent"),
-            ("it often snows", "il neige souvent"),
-            ("it is very cold", "il fait très froid"),
-            ("it is very hot", "il fait très chaud"),
-            ("it is always cold", "il fait toujours froid"),
+            ("it is often hot", "il fait souvent chaud"),
+            ("it is sometimes very hot", "il fait parfois très chaud"),
             ("it never snows", "il ne neige jamais"),
-            ("it rarely rains", "il pleut rarement"),
-            ("it rarely snows", "il neige rarement"),
-        )
-    )
-    place = location(draw)
-    season = (
-        draw.pick(lexicon.SEASONS)
-        if draw.chance(0.6)
-        else tuple(f"{w} {m}" for w, m in zip(("in", "en"), draw.pick(lexicon.MONTHS), strict=True))
-    )
-    return Pair(f"{en} {place[0]} {season[0]}", f"{fr} {place[1]} {season[1]}")
+            ("it sometimes rains", "il pleut parfois"),
+            ("it is often sunny", "il y a souvent du soleil"),
+        ),
+    ),
+    (("September", "October", "November"), ("in autumn", "en automne"), _WET),
+    (
+        ("December", "January", "February"),
+        ("in winter", "en hiver"),
+        (
+            *_WET,
+            ("it is often cold", "il fait souvent froid"),
+            ("it is sometimes very cold", "il fait parfois très froid"),
+            ("it sometimes snows", "il neige parfois"),
+        ),
+    ),
+)
 
 
 @construction
@@ -2472,24 +2595,18 @@ def weather_and(draw: Draw) -> Pair:
             ("it is raining", "il pleut"),
             ("it is snowing", "il neige"),
             ("it is cold", "il fait froid"),
-            ("it is too hot", "il fait trop chaud"),
             ("it is windy", "il y a du vent"),
         )
     )
     if draw.chance(0.5):
         en, fr = clause(
-            who, lexicon.STAY, "progressive", draw.pick((("at home", "à la maison"), ("in bed", "au lit"), room(draw)))
+            who,
+            lexicon.STAY,
+            "progressive",
+            draw.pick((("at home", "à la maison"), ("in bed", "au lit"), indoors(draw))),
         )
     else:
-        phrase = object_phrase(
-            draw,
-            draw.pick(
-                tuple(
-                    n for n in lexicon.nouns("clothes") if n.en in ("coat", "hat", "scarf", "sweater", "jacket", "cap")
-                )
-            ),
-            who,
-        )
+        phrase = object_phrase(draw, draw.pick(lexicon.entries(("warm",))), who, many=False)
         en, fr = clause(
             who, next(a for a in lexicon.TRANSITIVE if a.en.base == "wear"), "progressive", (phrase.en, phrase.fr)
         )
@@ -2609,20 +2726,21 @@ def need(draw: Draw) -> Pair:
 def body_pain(draw: Draw) -> Pair:
     """My shoulder hurts."""
     entry = draw.pick(lexicon.NOUNS["body"])
-    many = entry.en in PAINFUL_PAIRS and draw.chance(0.5)
-    part = noun_phrase(entry, "the", many)
     if draw.chance(0.5):
         who = draw.pick(PRONOUNS)
-        own = noun_phrase(entry, "own", many, None, who).en
     else:
         who = named(draw) if draw.chance(0.5) else relative(draw)
-        own = f"{who.en}'s {entry.english(many)}"
+    many = entry.en in PAINFUL_PAIRS and (who.many or draw.chance(0.5))
+    part = noun_phrase(entry, "the", many)
+    # Several people have several heads in English, but French keeps one each.
+    body = entry.english(many or who.many)
+    own = f"{possessive_en(who)} {body}" if who in PRONOUNS else f"{who.en}'s {body}"
     past = draw.chance(0.3)
-    verb = "hurt" if past or many else "hurts"
+    verb = "hurt" if past or many or who.many else "hurts"
     have = french_verb(who, lexicon.HAVE, "past" if past else "present")
     if not past and draw.chance(0.25):
         return Pair(f"{own} {verb} a lot", f"{who.fr} {have} très mal {part.after('à')}")
-    present = (("", ""), ("today", "aujourd'hui"), ("this morning", "ce matin"))
+    present = (("", ""), ("today", "aujourd'hui"), ("now", "maintenant"))
     time = draw.pick((("yesterday", "hier"), ("last night", "hier soir")) if past else present)
     return Pair(f"{own} {verb} {time[0]}", f"{who.fr} {have} mal {part.after('à')} {time[1]}")
 
@@ -2634,23 +2752,21 @@ PAINFUL_PAIRS = ("foot", "leg", "knee", "tooth", "ear", "arm", "hand", "finger",
 def body_wash(draw: Draw) -> Pair:
     """She washed her hands before dinner."""
     who = subject(draw)
-    part = draw.pick((("hands", "les mains"), ("feet", "les pieds"), ("hair", "les cheveux"), ("face", "le visage")))
+    face = "faces" if who.many else "face"
+    part = draw.pick((("hands", "les mains"), ("feet", "les pieds"), ("hair", "les cheveux"), (face, "le visage")))
     tense = draw.pick(("past", "progressive", "future", "present"))
-    own = {french.JE: "my", french.NOUS: "our", french.VOUS: "your", french.ILS: "their"}.get(
-        who.person, "her" if who.gender == "f" else "his"
-    )
     wash = next(a for a in lexicon.TRANSITIVE if a.en.base == "wash")
-    clitics = (french.REFLEXIVE[who.person],)
-    verb = french.Verb("laver", "avoir", True)
-    french_tense = {"past": "perfect", "progressive": "present"}.get(tense, tense)
     # The part of the body is the direct object, so the participle does not agree with the subject.
-    fr = french.predicate(replace(verb), who.person, french_tense, gender="m", many=False) if clitics else ""
+    fr = french.predicate(french.Verb("laver", reflexive=True), who.person, TENSES[tense])
     time = draw.pick(
         (("before dinner", "avant le dîner"), ("before lunch", "avant le déjeuner"), ("", ""), time_for(draw, tense))
     )
     if tense == "progressive":
         time = ("", "") if draw.chance(0.5) else ("in the bathroom", "dans la salle de bains")
-    return Pair(f"{who.en} {verb_en(who, wash, tense)} {own} {part[0]} {time[0]}", f"{who.fr} {fr} {part[1]} {time[1]}")
+    return Pair(
+        f"{who.en} {verb_en(who, wash, tense)} {possessive_en(who)} {part[0]} {time[0]}",
+        f"{who.fr} {fr} {part[1]} {time[1]}",
+    )
 
 
 @construction
@@ -2712,7 +2828,7 @@ def possession_object(draw: Draw) -> Pair:
     genitive = owner.en + ("'" if owner.many and owner.en.endswith("s") else "'s")
     many = draw.chance(0.3)
     phrase = noun_phrase(entry, "the", many)
-    en, fr = clause(who, action, draw.pick(("past", "perfect", "future")))
+    en, fr = clause(who, action, draw.pick(("past", "perfect", "future" if action.willed else "past")))
     return Pair(f"{en} {genitive} {entry.english(many)}", f"{fr} {phrase.fr} {owner.with_de()}")
 
 
@@ -2736,7 +2852,7 @@ def belonging(draw: Draw) -> Pair:
     return Pair(f"{phrase.en} {verb_en(phrase, lexicon.BELONG, tense)} {who.en}", f"{phrase.fr} {fr} {who.after('à')}")
 
 
-MINE = (("mine", "à moi"), ("his", "à lui"), ("ours", "à nous"), ("yours", "à vous"), ("theirs", "à eux"))
+MINE = ("mine", "his", "ours", "yours", "theirs")
 
 
 @construction
@@ -2747,7 +2863,7 @@ def possession_mine(draw: Draw) -> Pair:
     many = draw.chance(0.4)
     adjective = adjective_of(draw, entry) if draw.chance(0.6) else None
     phrase = noun_phrase(entry, "these" if many else "this", many, adjective)
-    en = "hers" if who is SHE else MINE[who.person][0]
+    en = "hers" if who is SHE else MINE[who.person]
     negative = draw.chance(0.4)
     verb_be = french_verb(phrase, lexicon.BE, "present", "pas" if negative else "")
     return Pair(
@@ -2758,7 +2874,7 @@ def possession_mine(draw: Draw) -> Pair:
 
 @construction
 def country_life(draw: Draw) -> Pair:
-    """My cousin has lived in the Netherlands... as a plain present: my cousin lives in the Netherlands."""
+    """My cousin lives in the Netherlands with my aunt."""
     who = subject(draw)
     action, rest = draw.pick(((lexicon.LIVE, location(draw)), (lexicon.INTRANSITIVE[1], location(draw))))
     tense = draw.pick(("present", "used_to", "future", "conditional"))
@@ -2767,7 +2883,13 @@ def country_life(draw: Draw) -> Pair:
             f"{who.en} would like to {base(action, rest[0])}",
             f"{who.fr} {french_verb(who, lexicon.LIKE, 'conditional')} {infinitive(action, who, rest[1])}",
         )
-    place = draw.pick((("now", "maintenant"), ("", ""), ("with", "avec"))) if tense == "present" else ("", "")
+    place = (
+        draw.pick((("now", "maintenant"), ("", ""), ("with", "avec"), ("alone", "seul")))
+        if tense == "present"
+        else ("", "")
+    )
+    if place[0] == "alone":
+        place = ("alone", french.agree("seul", who.gender, who.many))
     if place[0] == "with":
         other = relative(draw, who if who in PRONOUNS else I)
         place = (f"with {other.en}", f"avec {other.fr}")
@@ -2894,7 +3016,7 @@ def position(draw: Draw) -> Pair:
 
 @construction
 def liking(draw: Draw) -> Pair:
-    """The children love... as liking: the children like strawberries."""
+    """The children like strawberries."""
     who = subject(draw)
     rest = liked(draw)
     action = draw.pick((lexicon.LIKE, lexicon.HATE, lexicon.LIKE))
@@ -2923,7 +3045,7 @@ def preference(draw: Draw) -> Pair:
 
 @construction
 def missing(draw: Draw) -> Pair:
-    """My grandparents miss us... with names: I miss Paul."""
+    """I miss Paul."""
     who = subject(draw)
     other = someone(draw, who)
     tense = draw.pick(("present", "past", "future"))
@@ -2948,10 +3070,12 @@ def reflexive_present(draw: Draw) -> Pair:
         tuple(a for a in lexicon.REFLEXIVES if a.en.particle not in ("married", "a mistake", "lost", "bored"))
     )
     tense = draw.pick(("present", "future", "used_to"))
-    time = clock(draw) if action.en.particle in ("up", "to bed", "asleep", "dressed") else ("", "")
+    time = hour(draw, True) if action.en.particle in ("up", "to bed", "asleep", "dressed") else ("", "")
     habit = habit_time(draw) if tense != "future" else future_time(draw)
-    if time[0] and habit[0].startswith(("in ", "to")):
-        habit = ("every day", "tous les jours") if tense != "future" else ("tomorrow", "demain")
+    if time[0]:
+        day = draw.pick(lexicon.WEEKDAYS)
+        often = draw.pick((("every day", "tous les jours"), (f"on {english.plural(day[0])}", f"le {day[1]}")))
+        habit = often if tense != "future" else ("tomorrow", "demain")
     en, fr = clause(who, action, tense)
     return Pair(f"{en} {time[0]} {habit[0]}", f"{fr} {time[1]} {habit[1]}")
 
@@ -2970,9 +3094,21 @@ def reflexive_perfect(draw: Draw) -> Pair:
 def reflexive_infinitive(draw: Draw) -> Pair:
     """We must hurry."""
     who = subject(draw)
-    action = draw.pick(tuple(a for a in lexicon.REFLEXIVES if a.en.particle not in ("a mistake", "lost", "bored")))
+    action = draw.pick(
+        tuple(a for a in lexicon.REFLEXIVES if a.en.particle not in ("a mistake", "lost", "bored", "married"))
+    )
     modal = draw.pick(MODALS)
-    time = draw.pick((("", ""), future_time(draw), ("now", "maintenant"), ("before dinner", "avant le dîner")))
+    time = draw.pick(
+        (
+            ("", ""),
+            ("tomorrow", "demain"),
+            ("tonight", "ce soir"),
+            ("now", "maintenant"),
+            ("before dinner", "avant le dîner"),
+        )
+    )
+    if modal[2] == "imperfect":
+        time = ("", "")
     return Pair(
         f"{who.en} {modal_en(modal, who)} {base(action)} {time[0]}",
         f"{who.fr} {modal_fr(modal, who)} {infinitive(action, who)} {time[1]}",
@@ -3029,9 +3165,9 @@ def modal_pronoun(draw: Draw) -> Pair:
     other = other_pronoun(draw, who)
     modal = draw.pick(MODALS)
     if draw.chance(0.6):
-        action, pronoun_fr = draw.pick(DYNAMIC_SOCIAL), direct(other)
+        action, pronoun_fr = draw.pick(tuple(a for a in DYNAMIC_SOCIAL if a.willed)), direct(other)
     else:
-        action, pronoun_fr = draw.pick(lexicon.INDIRECT), indirect(other)
+        action, pronoun_fr = draw.pick(tuple(a for a in lexicon.INDIRECT if a.willed)), indirect(other)
     time = future_time(draw) if draw.chance(0.5) and modal[2] in ("future", "conditional") else ("", "")
     return Pair(
         f"{who.en} {modal_en(modal, who)} {base(action)} {object_en(other)} {time[0]}",
@@ -3043,10 +3179,10 @@ def modal_pronoun(draw: Draw) -> Pair:
 def modal_past(draw: Draw) -> Pair:
     """She had to sell her car."""
     who = subject(draw)
-    action, rest = deed(draw, who, willed=True)
     en, verb, negation = draw.pick(
         (("had to", "devoir", ""), ("was able to", "pouvoir", ""), ("was not able to", "pouvoir", "pas"))
     )
+    action, rest = deed(draw, who, negative=bool(negation), willed=True)
     if who.many or who.person == french.VOUS:
         en = en.replace("was", "were")
     fr = french.predicate(french.Verb(verb), who.person, "perfect", negation=negation)
@@ -3057,15 +3193,15 @@ def modal_past(draw: Draw) -> Pair:
 def know_how(draw: Draw) -> Pair:
     """My daughter knows how to swim."""
     who = subject(draw)
+    negation = draw.chance(0.5)
     if draw.chance(0.6):
         action = draw.pick(tuple(a for a in ACTIONS if a.en.base in SKILLS))
         entry = draw.pick(countable(action))
-        phrase = noun_phrase(entry, "this") if draw.chance(0.5) else noun_phrase(entry, "a")
+        phrase = noun_phrase(entry, "this") if negation or draw.chance(0.3) else noun_phrase(entry, "a")
         rest = phrase.en, phrase.fr
     else:
         swim = ("swim", "dance", "sing", "cook", "read")
         action, rest = draw.pick(tuple(a for a in lexicon.INTRANSITIVE if a.en.base in swim)), ("", "")
-    negation = draw.chance(0.5)
     en = verb_en(who, lexicon.KNOW_HOW, "present", "not" if negation else "")
     fr = french_verb(who, lexicon.KNOW_HOW, "present", "pas" if negation else "")
     return Pair(f"{who.en} {en} how to {base(action, rest[0])}", f"{who.fr} {fr} {infinitive(action, who, rest[1])}")
@@ -3126,7 +3262,6 @@ ASKED: tuple[tuple[str, str], ...] = (
     ("ask", "demander"),
     ("allow", "permettre"),
     ("advise", "conseiller"),
-    ("forbid", "interdire"),
 )
 
 
@@ -3135,14 +3270,15 @@ def asked_to(draw: Draw) -> Pair:
     """The judge asked us to wait."""
     who = subject(draw)
     other = other_pronoun(draw, who)
-    en, fr = draw.pick(ASKED[:3])
+    en, fr = draw.pick(ASKED)
     action, rest = deed(draw, other, willed=True)
     tense = draw.pick(("past", "future", "past"))
     lead = french.predicate(
         french.Verb(fr), who.person, "perfect" if tense == "past" else "future", clitics=(indirect(other),)
     )
+    lead_en = english.predicate(english.Verb(en), who.person, tense)
     return Pair(
-        f"{who.en} {english.predicate(english.Verb(en), who.person, tense)} {object_en(other)} to {base(action, rest[0])}",
+        f"{who.en} {lead_en} {object_en(other)} to {base(action, rest[0])}",
         f"{who.fr} {lead} de {infinitive(action, other, rest[1])}",
     )
 
@@ -3179,6 +3315,9 @@ def impersonal(draw: Draw) -> Pair:
     )
     definite = draw.chance(0.5)
     action, rest = act(draw, YOU, willed=True, definite=definite)
+    risky = ("cross", "catch", "push", "lift", "drive", "use")
+    if adjective[0] in ("dangerous", "forbidden") and action.en.base not in risky:
+        return impersonal(draw)
     if rest[0].startswith("your") or action.en.base in ("touch", "count", "hide"):
         return impersonal(draw)
     verb = draw.pick(
@@ -3226,9 +3365,10 @@ PURPOSES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 @construction
 def before_doing(draw: Draw) -> Pair:
-    """Close the windows before leaving."""
+    """We closed the windows before leaving."""
     who = subject(draw)
-    action, rest = act(draw, who)
+    tense = draw.pick(("past", "future"))
+    action, rest = act(draw, who, willed=planned(tense))
     second, more = draw.pick(
         (
             (lexicon.LEAVE, ("", "")),
@@ -3237,11 +3377,8 @@ def before_doing(draw: Draw) -> Pair:
             (lexicon.GO, destination(draw)),
         )
     )
-    word = draw.pick((("before", "avant de"), ("without", "sans")))
-    if word[0] == "without" and second in (lexicon.LEAVE, lexicon.GO_OUT, lexicon.GO):
-        word = ("before", "avant de")
-    en, fr = clause(who, action, draw.pick(("past", "future")), rest)
-    return Pair(f"{en} {word[0]} {ing(second, more[0])}", f"{fr} {word[1]} {infinitive(second, who, more[1])}")
+    en, fr = clause(who, action, tense, rest)
+    return Pair(f"{en} before {ing(second, more[0])}", f"{fr} avant de {infinitive(second, who, more[1])}")
 
 
 @construction
@@ -3341,7 +3478,7 @@ def condition_real(draw: Draw) -> Pair:
         else:
             action, rest = draw.pick(
                 (
-                    (lexicon.STAY, draw.pick((("at home", "à la maison"), ("in bed", "au lit"), room(draw)))),
+                    (lexicon.STAY, draw.pick((("at home", "à la maison"), ("in bed", "au lit"), indoors(draw)))),
                     (
                         lexicon.GO,
                         draw.pick(
@@ -3393,7 +3530,7 @@ def done_to(draw: Draw, who: Phrase, name: str, kinds: tuple[str, ...] = ()) -> 
     """Gives one named action with an object that suits it, of some kinds when they are given."""
     action = next(a for a in lexicon.TRANSITIVE if a.en.base == name)
     choices = lexicon.entries(kinds) if kinds else lexicon.objects_of(action)
-    return action, complement(action, object_phrase(draw, draw.pick(choices), who))
+    return action, complement(action, object_phrase(draw, draw.pick(choices), who, many=None if not kinds else False))
 
 
 def swimming(draw: Draw) -> tuple[Action, Both]:
@@ -3432,12 +3569,21 @@ def condition_unreal(draw: Draw) -> Pair:
     elif action in lexicon.INTRANSITIVE:
         rest = setting(draw, action)
     else:
-        rest = object_of(draw, action, again)
+        rest = bought(draw, action) if name == "rich" else object_of(draw, action, again)
     two = clause(again, action, "conditional", rest)
     fr = french_verb(who, lexicon.BE, "past")
     return Pair(
         f"if {who.en} were {adjective.en}, {two[0]}", f"si {who.fr} {fr} {be_adjective(who, adjective)}, {two[1]}"
     )
+
+
+def bought(draw: Draw, action: Action) -> Both:
+    """Gives what a wish is for: what is bought is worth wishing for."""
+    choices = lexicon.entries(TREASURES) if action.en.base == "buy" else lexicon.objects_of(action)
+    return complement(action, indefinite(draw, draw.pick(choices)))
+
+
+TREASURES = ("vehicle", "home", "jewel", "ride", "instrument", "device", "furniture")
 
 
 # What one might be, and the verbs it would lead to.
@@ -3471,7 +3617,7 @@ def condition_had(draw: Draw) -> Pair:
         action, rest = lexicon.SOCIAL[9], complement(lexicon.SOCIAL[9], someone(draw, who))
     else:
         action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.en.base in wishes))
-        rest = complement(action, indefinite(draw, draw.pick(lexicon.objects_of(action))))
+        rest = bought(draw, action)
     one = clause(who, lexicon.HAVE, "past", have)
     two = clause(again, action, "conditional", rest)
     return Pair(f"if {one[0]}, {two[0]}", f"si {one[1]}, {two[1]}")
@@ -3520,7 +3666,7 @@ def when_future(draw: Draw) -> Pair:
 
 @construction
 def reported(draw: Draw) -> Pair:
-    """Claire says that the bakery is closed."""
+    """Claire says that the baker will sell the house."""
     who = subject(draw)
     en, fr = draw.pick(
         (("say", "dire"), ("think", "penser"), ("know", "savoir"), ("believe", "croire"), ("hope", "espérer"))
@@ -3551,8 +3697,9 @@ def reported_past(draw: Draw) -> Pair:
         tense = "conditional"
     two = clause(again, action, tense, rest)
     base_en, _, particle = en.partition(" ")
+    lead_en = english.predicate(english.Verb(base_en, particle), who.person, "past")
     return Pair(
-        f"{who.en} {english.predicate(english.Verb(base_en, particle), who.person, 'past')} {object_en(other)} that {two[0]}",
+        f"{who.en} {lead_en} {object_en(other)} that {two[0]}",
         f"{who.fr} {lead} que {two[1]}",
     )
 
@@ -3571,7 +3718,7 @@ def because_state(draw: Draw) -> Pair:
     )
     action, rest = draw.pick(
         (
-            act(draw, who, negative=True),
+            act(draw, who, negative=True, willed=True),
             (lexicon.COME, ("", "")),
             (lexicon.GO_OUT, ("", "")),
             (lexicon.GO, destination(draw)),
@@ -3617,7 +3764,7 @@ def so_that_result(draw: Draw) -> Pair:
         (
             (lexicon.GO_HOME, draw.pick((*TRANSPORT, ("", "")))),
             (lexicon.LEAVE, draw.pick((("very early", "très tôt"), ("without a word", "sans un mot")))),
-            (lexicon.STAY, draw.pick((("at home", "à la maison"), ("in bed", "au lit"), room(draw)))),
+            (lexicon.STAY, draw.pick((("at home", "à la maison"), ("in bed", "au lit"), indoors(draw)))),
             (next(a for a in lexicon.SOCIAL if a.en.base == "call"), complement(lexicon.LIKE, someone(draw, who))),
             (
                 next(a for a in lexicon.INDIRECT if a.en.base == "phone"),
@@ -3731,7 +3878,7 @@ def either_or(draw: Draw) -> Pair:
         return either_or(draw)
     if one.mass or one.kind == "meal":
         first, second = generic(one, False), generic(two, False)
-        if action.en.base != "study":
+        if one.kind not in ("meal", "science", "language"):
             first, second = noun_phrase(one, "the"), noun_phrase(two, "the")
     else:
         determiner = draw.pick(("the", "a", "this"))
@@ -3744,7 +3891,7 @@ def either_or(draw: Draw) -> Pair:
 
 @construction
 def two_deeds(draw: Draw) -> Pair:
-    """He closed the door and opened the windows... with its subject: and he opened the windows."""
+    """He closed the door and he opened the windows."""
     who = subject(draw)
     again = pronoun(who)
     tense = draw.pick(("past", "future"))
@@ -3793,7 +3940,7 @@ CAREFUL = (
         "explain",
         "read",
     ),
-    *("eat", "drink", "prepare", "cross", "check", "build", "describe", "fill", "count", "water", "make"),
+    *("prepare", "cross", "check", "build", "describe", "fill", "count", "water", "make"),
 )
 
 
@@ -3804,12 +3951,13 @@ def passive_past(draw: Draw) -> Pair:
     entry = draw.pick(tuple(n for n in countable(action) if n.kind != "language"))
     many = draw.chance(0.35)
     phrase = noun_phrase(entry, draw.pick(("the", "these" if many else "this")), many)
-    verb = draw.pick(
-        (
-            (english.to_be(phrase.person, True), french.predicate(french.Verb("être"), phrase.person, "perfect")),
-            ("will be", french.simple_form("être", "future", phrase.person)),
-        )
+    was = (
+        english.to_be(phrase.person, True),
+        french.predicate(french.Verb("être"), phrase.person, "perfect"),
     )
+    verb = draw.pick((was, was, ("will be", french.simple_form("être", "future", phrase.person))))
+    if action.en.base == "build" or not action.willed:
+        verb = was
     participle = french.agree(french.paradigm(action.fr.infinitive).participle, entry.gender, many)
     by = someone(draw, phrase)
     rest = draw.pick(
@@ -3852,7 +4000,6 @@ PASSIVE = (
         "burn",
         "plant",
         "hide",
-        "choose",
         "prepare",
         "photograph",
         "feed",
@@ -3899,14 +4046,14 @@ SPOKEN: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 @construction
 def thinking(draw: Draw) -> Pair:
-    """I am thinking about my next trip... with people: he often thinks about her."""
+    """He often thinks about her."""
     who = subject(draw)
     other = other_pronoun(draw, who)
     action, preposition = draw.pick(((lexicon.THINK_OF, "à"), (lexicon.TALK_ABOUT, "de"), (lexicon.DREAM_OF, "de")))
     tense = draw.pick(("present", "progressive", "used_to", "past"))
     adverb = draw.pick(FREQUENCY) if tense == "present" else ("", "")
     if draw.chance(0.6):
-        entry = draw.pick(lexicon.nouns("gathering", "show", "text", "building", "relative", "idea"))
+        entry = draw.pick(lexicon.nouns(*(("relative", "building") if action is lexicon.DREAM_OF else SUBJECTS)))
         phrase = noun_phrase(
             entry, "own" if entry.kind == "relative" else "the", False, None, draw.pick((I, YOU, HE, SHE))
         )
@@ -3914,6 +4061,9 @@ def thinking(draw: Draw) -> Pair:
     else:
         rest = object_en(other), french.elide(f"{preposition} {stressed(other)}")
     return Pair(*clause(who, action, tense, rest, adverb=adverb))
+
+
+SUBJECTS = ("gathering", "show", "text", "building", "relative", "idea")
 
 
 @construction
@@ -4006,6 +4156,9 @@ WEIGHTS: dict[str, int] = {
     "places_count": 3,
     "reflexive_present": 3,
     "superlative": 3,
+    "comparative_more": 4,
+    "superlative_person": 3,
+    "time_of_day": 2,
     **dict.fromkeys(
         (
             *(
@@ -4028,7 +4181,7 @@ WEIGHTS: dict[str, int] = {
                 "without_doing",
                 "dative_noun",
             ),
-            *("indirect_person", "linked_infinitive", "comparative_more", "superlative_person", "reflexive_perfect"),
+            *("indirect_person", "linked_infinitive", "reflexive_perfect"),
             *("body_pain",),
         ),
         2,
@@ -4056,7 +4209,8 @@ def story(draw: Draw, clauses: int) -> Pair:
         told.add(key)
         if step == clauses - 1:
             link = ("and then ", "et puis ")
-        elif step > 1 and draw.chance(0.25):
+        elif step > 1 and "but" not in told and draw.chance(0.4):
+            told.add("but")
             link, two = ("but ", "mais "), setback(draw, again, tense)
         else:
             link = draw.pick(STORY_LINKS)
@@ -4084,7 +4238,8 @@ def setback(draw: Draw, who: Phrase, tense: str) -> Both:
 
 def because_tired(draw: Draw, who: Phrase, tense: str) -> Both:
     """Gives a pause and its reason: "he rested because he was tired"."""
-    en, fr = clause(who, *draw.pick(((REST, tense), (lexicon.GO_HOME, tense), (lexicon.STAY, tense, HOME))))
+    pause, place = draw.pick(((REST, ("", "")), (lexicon.GO_HOME, ("", "")), (lexicon.STAY, HOME)))
+    en, fr = clause(who, pause, tense, place)
     state_name = draw.pick(("tired", "sick", "sad", "worried"))
     adjective = next(a for a in lexicon.ADJECTIVES if a.en == state_name)
     state = "will be" if tense == "future" else english.to_be(who.person, True)

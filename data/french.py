@@ -78,22 +78,6 @@ def contract(preposition: str, phrase: str) -> str:
     return elide(f"{preposition} {phrase}")
 
 
-INVARIABLE_NOUNS = (
-    "fils",
-    "souris",
-    "ours",
-    "prix",
-    "choix",
-    "jus",
-    "tapis",
-    "bras",
-    "dos",
-    "nez",
-    "noix",
-    "repas",
-    "bus",
-)
-
 IRREGULAR_PLURALS = {
     "œil": "yeux",
     "travail": "travaux",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import english
 import french
@@ -553,16 +554,18 @@ GROCERY = (*EDIBLE, "ingredient", "drink")
 READABLE = ("text", "writing")
 SMALL = ("tool", "container", "dishes", "thing", "jewel", "clothes", "footwear", "text", "writing")
 GOODS = (*SMALL, "furniture", "device", "ride", "instrument")
-VEHICLES = ("vehicle", "ride")
+# What is bought and sold; letters and reports are not.
+MERCHANDISE = tuple(kind for kind in GOODS if kind != "writing")
 WORN = ("clothes", "footwear", "jewel")
-PLACES = ("venue", "building", "area")
 
 
+@cache
 def nouns(*kinds: str) -> tuple[Noun, ...]:
     """Gives the nouns of some kinds, in the order of the lexicon."""
     return tuple(noun for kind in kinds for noun in NOUNS[kind])
 
 
+@cache
 def noun(en: str) -> Noun:
     """Gives the noun whose English is `en`."""
     return next(entry for entries in NOUNS.values() for entry in entries if entry.en == en)
@@ -662,7 +665,7 @@ ADJECTIVES: tuple[Adjective, ...] = (
         "dirtier",
     ),
     Adjective("empty", "vide", ("container", "venue", "room", "vehicle", "drawer")),
-    Adjective("full", "plein", ("container",)),
+    Adjective("full", "plein", ("container", "filled"), False, "", False),
     Adjective("broken", "cassé", ("dishes", "device", "tool", "furniture", "opening")),
     Adjective("modern", "moderne", ("device", "furniture", "venue", "building", "area", "room", "vehicle")),
     Adjective("strange", "étrange", (*_MINDS, *_ENTERTAINING, "idea", "building", "area"), False, "stranger"),
@@ -677,9 +680,9 @@ ADJECTIVES: tuple[Adjective, ...] = (
     Adjective("dangerous", "dangereux", ("wild", "tool", "landscape", "area", "idea_risky")),
     Adjective("quiet", "calme", ("area", "venue", "room", "landscape", *_CREATURES), False, "quieter"),
     Adjective("noisy", "bruyant", ("area", "venue", "room", "animal", "device", "vehicle"), False, "noisier"),
-    Adjective("comfortable", "confortable", ("furniture_soft", "footwear", "clothes", "vehicle", "building", "room")),
-    Adjective("round", "rond", ("furniture", "container", "dishes")),
-    Adjective("square", "carré", ("furniture", "container")),
+    Adjective("comfortable", "confortable", ("furniture_soft", "footwear", "clothes", "vehicle", "home", "room")),
+    Adjective("round", "rond", ("round_thing",)),
+    Adjective("square", "carré", ("square_thing",)),
     Adjective("hot", "chaud", ("drink", "food_hot", "dish", "dishes")),
     Adjective("cold", "froid", ("drink", "food", "dish", "room"), False, "colder"),
     Adjective("fresh", "frais", ("fruit", "vegetable", "food_fresh", "drink")),
@@ -687,7 +690,7 @@ ADJECTIVES: tuple[Adjective, ...] = (
     Adjective("delicious", "délicieux", (*EDIBLE, "meal")),
     Adjective("wet", "mouillé", ("clothes", "footwear", "dishes", "animal")),
     Adjective("dry", "sec", ("clothes", "footwear", "dishes"), False, "drier"),
-    Adjective("warm", "chaud", ("clothes",), False, "warmer"),
+    Adjective("warm", "chaud", ("clothes", "footwear"), False, "warmer"),
     Adjective("intelligent", "intelligent", (*_MINDS, "animal")),
     Adjective("kind", "gentil", _MINDS, False, "kinder"),
     Adjective("polite", "poli", _MINDS),
@@ -738,6 +741,21 @@ SUBKINDS: dict[str, tuple[str, ...]] = {
     "food_made": ("cheese", "bread"),
     "venue_seen": ("museum", "castle", "church"),
     "drawer": ("drawer",),
+    "filled": (
+        "glass",
+        "cup",
+        "bottle",
+        "bowl",
+        "theatre",
+        "cinema",
+        "restaurant",
+        "bus",
+        "drawer",
+        "stadium",
+        "museum",
+    ),
+    "round_thing": ("table", "mirror", "carpet", "basket", "box", "plate", "window", "clock", "tower", "pillow"),
+    "square_thing": ("table", "mirror", "carpet", "basket", "box", "plate", "window", "pillow", "garden", "courtyard"),
     "child": ("boy", "girl", "child"),
     "idea_risky": ("idea", "plan", "decision", "mistake"),
 }
@@ -749,29 +767,6 @@ CLASHES: frozenset[tuple[str, str]] = frozenset(
         ("young", "king"),
         ("good", "king"),
         ("new", "plant"),
-        ("square", "balloon"),
-        ("square", "lamp"),
-        ("round", "suitcase"),
-        ("round", "wardrobe"),
-        ("round", "shelf"),
-        ("square", "clock"),
-        ("round", "cupboard"),
-        ("round", "bed"),
-        ("round", "desk"),
-        ("round", "sofa"),
-        ("round", "armchair"),
-        ("round", "fork"),
-        ("round", "spoon"),
-        ("round", "bottle"),
-        ("round", "bag"),
-        ("square", "bag"),
-        ("square", "bucket"),
-        ("square", "bed"),
-        ("square", "chair"),
-        ("square", "sofa"),
-        ("square", "armchair"),
-        ("square", "wardrobe"),
-        ("square", "shelf"),
         ("hot", "fork"),
         ("hot", "spoon"),
         ("hot", "glass"),
@@ -803,6 +798,9 @@ CLASHES: frozenset[tuple[str, str]] = frozenset(
         ("useless", "mistake"),
         ("difficult", "mistake"),
         ("easy", "mistake"),
+        ("bad", "newspaper"),
+        ("bad", "dictionary"),
+        ("good", "newspaper"),
         ("difficult", "menu"),
         ("difficult", "magazine"),
         ("difficult", "newspaper"),
@@ -985,6 +983,8 @@ CLASHES: frozenset[tuple[str, str]] = frozenset(
         ("wet", "bottle"),
         ("wet", "belt"),
         ("dry", "belt"),
+        ("warm", "shoe"),
+        ("warm", "sandal"),
         ("warm", "tie"),
         ("warm", "belt"),
         ("warm", "apron"),
@@ -1074,6 +1074,7 @@ def _accepts(adjective: Adjective, entry: Noun) -> bool:
     return (named or adjective.qualifies(entry)) and (adjective.en, entry.en) not in CLASHES
 
 
+@cache
 def adjectives_for(entry: Noun) -> tuple[Adjective, ...]:
     """Gives the adjectives that make sense with a noun, the predicative ones included."""
     return tuple(adjective for adjective in ADJECTIVES if _accepts(adjective, entry))
@@ -1152,8 +1153,8 @@ def _action(
 TRANSITIVE: tuple[Action, ...] = (
     _action("eat", "manger", EDIBLE),
     _action("drink", "boire", ("drink",)),
-    _action("buy", "acheter", (*GOODS, *GROCERY, "vehicle", "home", "plant")),
-    _action("sell", "vendre", (*GOODS, *GROCERY, "vehicle", "home", "animal")),
+    _action("buy", "acheter", (*MERCHANDISE, *GROCERY, "vehicle", "home", "plant")),
+    _action("sell", "vendre", (*MERCHANDISE, *GROCERY, "vehicle", "home", "animal")),
     _action("read", "lire", READABLE),
     _action("write", "écrire", ("writing",)),
     _action("make", "faire", ("pastry",)),
@@ -1172,7 +1173,7 @@ TRANSITIVE: tuple[Action, ...] = (
     _action("carry", "porter", ("container", "furniture_light", "tool_heavy")),
     _action("hide", "cacher", ("thing_lost", "jewel", "writing_hidden")),
     _action("choose", "choisir", ("clothes", "thing_chosen", "dish", "text", "idea_chosen")),
-    _action("use", "utiliser", ("tool", "device", "dishes_used")),
+    _action("use", "utiliser", ("tool", "device_used", "dishes_used", "ingredient")),
     _action("build", "construire", ("building", "structure_built", "venue_built")),
     _action("paint", "peindre", ("opening", "structure_painted", "furniture_painted", "building_painted")),
     _action("draw", "dessiner", ("plant", "animal", "building", "wild", "vehicle")),
@@ -1233,6 +1234,7 @@ SUBKINDS.update(
         "planted": ("tree", "flower", "rose"),
         "library": ("book", "newspaper", "magazine", "novel", "dictionary", "map"),
         "screened": ("film", "play"),
+        "device_used": ("computer", "phone", "printer", "camera", "oven", "washing machine", "keyboard"),
         "baked": ("bread", "cake", "tart", "biscuit", "sandwich"),
         "film": ("film",),
         "match": ("match", "race"),
@@ -1341,12 +1343,14 @@ SUBKINDS.update(
 )
 
 
+@cache
 def entries(kinds: tuple[str, ...]) -> tuple[Noun, ...]:
     """Gives the nouns of some kinds and finer kinds."""
     names = {name for kind in kinds for name in SUBKINDS.get(kind, ())}
     return tuple(entry for kind, found in NOUNS.items() for entry in found if kind in kinds or entry.en in names)
 
 
+@cache
 def objects_of(action: Action) -> tuple[Noun, ...]:
     """Gives the nouns that may be the object of an action."""
     return entries(action.kinds)
@@ -1468,7 +1472,6 @@ GO = _action("go", "aller", auxiliary="être")
 COME = _action("come", "venir", auxiliary="être")
 COME_BACK = _action("come back", "revenir", auxiliary="être")
 ARRIVE = _action("arrive", "arriver", auxiliary="être")
-ENTER = _action("go in", "entrer", auxiliary="être")
 GO_OUT = _action("go out", "sortir", auxiliary="être")
 GO_UP = _action("go up", "monter", auxiliary="être")
 GO_DOWN = _action("go down", "descendre", auxiliary="être")
@@ -1486,10 +1489,7 @@ LIKE = _action("like", "aimer", stative=True)
 HATE = _action("hate", "détester", stative=True)
 PREFER = _action("prefer", "préférer", stative=True)
 WANT = _action("want", "vouloir", stative=True)
-CAN = french.Verb("pouvoir")
-MUST = french.Verb("devoir")
 KNOW_HOW = _action("know", "savoir", stative=True)
-NEED = _action("need", "avoir", stative=True)
 SPEAK = _action("speak", "parler")
 PLAY = _action("play", "jouer")
 BELONG = _action("belong to", "appartenir", stative=True)

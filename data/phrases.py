@@ -24,12 +24,15 @@ class Draw:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.used: Counter[Hashable] = Counter()
+        # The construction being drawn: what it has used itself weighs more than what the others have.
+        self.context = ""
 
     def pick(self, items: Sequence[T]) -> T:
         """Gives one of the items: the least used of three drawn."""
         drawn = [items[self.random.randrange(len(items))] for _ in range(3)]
-        chosen = min(drawn, key=lambda item: self.used[item])
+        chosen = min(drawn, key=lambda item: self.used[item] + 5 * self.used[self.context, item])
         self.used[chosen] += 1
+        self.used[self.context, chosen] += 1
         return chosen
 
     def chance(self, probability: float) -> bool:
@@ -237,10 +240,12 @@ def object_phrase(
     plain: bool = False,
     definite: bool = False,
     many: bool | None = None,
+    own: bool = True,
 ) -> Phrase:
     """Gives the noun as the object of a verb whose subject is `owner`.
 
-    `negative` lets the article become "de"; `plain` leaves adjectives out; `many` settles the number.
+    `negative` lets the article become "de"; `plain` leaves adjectives out; `many` settles the number;
+    without `own` the thing is not the subject's.
     """
     if entry.kind in BARE:
         return generic(entry, many=False)
@@ -260,7 +265,7 @@ def object_phrase(
         choices = ["the", "this", "no" if negative else "a"]
         if single and entry.kind in ("room", "structure"):
             choices = ["the"]
-    if entry.kind in OWNED and owner.person != french.IL or entry.kind in OWNED and draw.chance(0.6):
+    if own and entry.kind in OWNED and (owner.person != french.IL or draw.chance(0.6)):
         choices.append("own")
     if negative and adjective is not None or definite:
         choices = [choice for choice in choices if choice in ("the", "this", "these", "own")]
@@ -431,6 +436,12 @@ def location(draw: Draw) -> Both:
 def room(draw: Draw) -> Both:
     """Gives the room where something happens."""
     entry = draw.pick(lexicon.NOUNS["room"])
+    return f"in the {entry.en}", "dans " + noun_phrase(entry, "the").fr
+
+
+def indoors(draw: Draw) -> Both:
+    """Gives a room under a roof."""
+    entry = draw.pick(tuple(n for n in lexicon.NOUNS["room"] if n.en not in ("garden", "courtyard")))
     return f"in the {entry.en}", "dans " + noun_phrase(entry, "the").fr
 
 
@@ -700,15 +711,24 @@ def amount(draw: Draw, low: int, high: int) -> Both:
     return number_en(value), number_fr(value)
 
 
+# What one does to things that are not one's own.
+ANOTHERS = ("borrow", "steal", "rent", "buy", "order", "choose", "catch")
+
+
 def object_of(
     draw: Draw, action: Action, who: Phrase, negative: bool = False, plain: bool = False, definite: bool = False
 ) -> Both:
     """Gives something the action may be done to."""
     entry = draw.pick(lexicon.objects_of(action))
+    if action.en.base in ("accept", "refuse"):
+        # One does not accept one's own idea.
+        several = draw.chance(0.4)
+        return complement(action, noun_phrase(entry, draw.pick(("the", "these" if several else "this")), several))
     definite = definite or negative and action.en.base not in HAVING_NONE
     plain = plain or action.en.base in CHANGING
     many = {"count": True, "wear": entry.kind == "footwear"}.get(action.en.base)
-    phrase = object_phrase(draw, entry, who, negative, plain, definite or many is True, many)
+    own = action.en.base not in ANOTHERS
+    phrase = object_phrase(draw, entry, who, negative, plain, definite or many is True, many, own)
     return complement(action, phrase)
 
 

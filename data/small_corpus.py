@@ -54,6 +54,7 @@ class Corpus:
 
     def add(self, name: str, function: Construction, low: int, high: int) -> tuple[str, str] | None:
         """Gives a new pair of the construction, or None when it repeats one or has the wrong length."""
+        self.draw.context = name
         en, fr = finish(function(self.draw))
         words = len(en.split())
         marked = len(tokens(en))

@@ -143,7 +143,7 @@ def translate(
         typer.Option(
             "--model",
             metavar="PATH",
-            help="A model file or a run's folder; several are averaged word by word. Without it, the newest run.",
+            help="A model file or a run's folder; without it, the newest run.",
             show_default=False,
         ),
     ] = None,
@@ -270,6 +270,7 @@ def run(args: Sequence[str]) -> int:
     """
     sys.excepthook = _report_bug
     _open_closed_streams()
+    # Taken out here, so that it may stand anywhere; the option above is for the help.
     shows_traceback = "--traceback" in args
     try:
         code = _invoke([arg for arg in args if arg != "--traceback"])

@@ -42,6 +42,8 @@ class Download(Section):
     """Where the file is."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", title="64 hexadecimal digits in lower case")]
     """Its checksum; a file that differs is never used."""
+    of: Literal["file", "text"] = "file"
+    """Whether sha256 is that of the file, or of the text in a gzip file, which stays when it is packed anew."""
     file: str | None = None
     """Name to keep it under in corpus.folder, when it is not an archive."""
     members: dict[str, str] = {}
@@ -51,6 +53,8 @@ class Download(Section):
     def _file_or_members(self) -> Self:
         if (self.file is None) == (not self.members):
             raise ValueError("give either file (a plain download) or members (an archive)")
+        if self.of == "text" and self.file is None:
+            raise ValueError("of: text goes with file, not with members")
         return self
 
 

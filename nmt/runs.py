@@ -51,7 +51,9 @@ def recipe_file_of(run: Path) -> Path:
     event = _last(log, "start")
     name = event[1].get("recipe_file") if event else None
     if not isinstance(name, str):
-        raise ModelError(f"{log}: no start event says which recipe file this run is of", _HINT)
+        raise ModelError(
+            f"{log}: no start event says which recipe file this run is of", "name the reference: nmt score REF [HYP]"
+        )
     return run.parent.parent / name
 
 

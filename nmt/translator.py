@@ -21,6 +21,7 @@ from nmt.corpus.tokenizer import Tokenizer, Words, split_words
 from nmt.errors import EnvironmentFault, UsageError
 from nmt.model_file import build, read_model
 from nmt.models.contract import Seq2Seq
+from nmt.ops.choose import choose_device
 from nmt.recipe import SearchConfig
 from nmt.search.beam import Hypothesis, search
 
@@ -145,7 +146,7 @@ class Translator:
         paths = [paths] if isinstance(paths, Path) else list(paths)
         if len(paths) != 1:
             raise UsageError(f"{len(paths)} models were named, one is needed", "name one: --model PATH")
-        where = _choose_device(device)
+        where = choose_device(device)
         m = read_model(paths[0])
         if dtype is None and where.type == "cpu":
             dtype = "float32"
@@ -322,15 +323,6 @@ class Translator:
         if part.words is None:
             return pieces
         return [word if piece == SPECIALS[UNK] else piece for piece, word in zip(pieces, part.words, strict=True)]
-
-
-def _choose_device(wanted: str) -> torch.device:
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"there is no device {wanted}", "use auto, cpu or cuda")
-    there = torch.cuda.is_available()
-    if wanted == "cuda" and not there:
-        raise EnvironmentFault("there is no CUDA device here, or this torch cannot use it", "use --device cpu, or auto")
-    return torch.device("cuda" if there and wanted != "cpu" else "cpu")
 
 
 def _window(lines: Iterator[str]) -> list[str]:

@@ -3,11 +3,13 @@
 import errno
 import json
 import os
+import random
 import shutil
 import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from nmt.errors import DataError, EnvironmentFault, ModelError, UsageError
 ROOT = Path(__file__).parents[1]
 OLD = {"a.bin": b"old a" * 50, "b.json": b"old b"}
 NEW = {"a.bin": b"new a" * 50, "b.json": b"new b"}
+HEAD = "import sys; from pathlib import Path; from nmt import durable; here = Path(sys.argv[1])\n"
 NAIVE = """
 def naive(path, data):  # in place: what everybody writes first
     with open(path, "wb") as file:
@@ -57,8 +60,7 @@ def naive_remove(path):
 
 def child(code: str, *args: object, **env: str) -> subprocess.CompletedProcess[str]:
     """Runs code in another Python, with `here` as the folder it works in."""
-    head = "import sys; from pathlib import Path; from nmt import durable; here = Path(sys.argv[1])\n"
-    command = [sys.executable, "-S", "-c", head + NAIVE + code, *map(str, args)]
+    command = [sys.executable, "-S", "-c", HEAD + NAIVE + code, *map(str, args)]
     return subprocess.run(
         command, cwd=ROOT, env={"PYTHONPATH": str(ROOT), **env}, text=True, capture_output=True, timeout=60
     )
@@ -159,6 +161,43 @@ def test_the_kill_test_finds_writing_in_place(verb: str, point: str, tmp_path: P
     killed = child(VERBS[verb][1], tmp_path, NMT_FAILPOINT=f"{point}:kill")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert is_torn(verb, tmp_path)
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_random_moments_lose_nothing_that_was_reported(tmp_path: Path) -> None:
+    code = """
+import itertools
+for n in itertools.count():
+    durable.clean_leftovers(here)
+    durable.publish_folder(here / f"update-{n}", {"a": bytes([n % 256]) * 300_000, "b": b"b"})
+    durable.write_file(here / "newest", f"{n}".encode() * 10_000)
+    print(n, flush=True)
+    if n > 2:
+        assert durable.remove_folder(here / f"update-{n - 3}") is None
+"""
+    rng = random.Random(1)
+    for i in range(50):
+        here = tmp_path / str(i)
+        here.mkdir()
+        with subprocess.Popen(
+            [sys.executable, "-S", "-c", HEAD + code, str(here)],
+            cwd=ROOT,
+            env={"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            time.sleep(rng.uniform(0, 0.1))
+            process.kill()
+            reported = int((first + process.stdout.read()).split("\n")[-2])
+        assert (here / f"update-{reported}").exists()
+        newest = (here / "newest").read_bytes()
+        assert newest in (f"{n}".encode() * 10_000 for n in (reported, reported + 1))
+        assert clean_leftovers(here) == []
+        assert hidden(here) == []
+        assert all(is_whole(path) for path in here.iterdir() if path.name != "newest")
+        shutil.rmtree(here)
 
 
 @pytest.mark.parametrize("verb", ["publish", "write"])
@@ -265,8 +304,7 @@ def mounted(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(options: str, code: str) -> subprocess.CompletedProcess[str]:
         script = f'mount -t tmpfs -o {options} none "$1" && exec "$2" -S -c "$3" "$1"'
-        head = "import sys; from pathlib import Path; from nmt import durable; here = Path(sys.argv[1])\n"
-        head += "from nmt.errors import EnvironmentFault\n"
+        head = HEAD + "from nmt.errors import EnvironmentFault\n"
         return subprocess.run(
             ["unshare", "-rm", "sh", "-c", script, "sh", str(tmp_path), sys.executable, head + code],
             cwd=ROOT,
@@ -461,8 +499,10 @@ def test_a_strangers_file_keeps_the_folder(tmp_path: Path) -> None:
     assert remove_folder(tmp_path / "old") is None
     assert remove_folder(tmp_path / "old") is None
     assert remove_folder(tmp_path / "file") is not None
-    (tmp_path / "link").symlink_to(tmp_path)
+    do("publish", tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "new")
     assert remove_folder(tmp_path / "link") is not None
+    assert is_whole(tmp_path / "link")
 
 
 def test_a_strangers_file_outlives_a_half_done_removal(tmp_path: Path) -> None:
@@ -486,9 +526,20 @@ def test_leftovers_of_the_living_and_of_others_stay(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "part").write_bytes(b"")
     (tmp_path / ".tmp-file-99999999").write_bytes(b"")
+    (tmp_path / ".tmp-link-99999999").symlink_to(tmp_path / ".hidden")
     assert clean_leftovers(tmp_path) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(stay)
+    assert (tmp_path / ".hidden" / "part").exists()
     assert clean_leftovers(tmp_path / "missing") == []
+
+
+def test_what_is_being_written_is_no_leftover(tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        path.write_bytes(b"1")
+        assert clean_leftovers(tmp_path) == []
+
+    publish_folder(tmp_path / "new", {"a": write, "b": write})
+    assert is_whole(tmp_path / "new")
 
 
 def test_our_own_pid_on_a_leftover_does_not_stop_us(tmp_path: Path) -> None:

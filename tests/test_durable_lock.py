@@ -1,5 +1,6 @@
 """The run's lock: one holder, named to the second, and never a stale one."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -94,9 +95,31 @@ def test_a_lock_file_that_is_removed_guards_nothing_and_is_made_anew(tmp_path: P
     path = tmp_path / "made" / ".lock"
     with lock(path):
         pass
+    assert path.read_bytes() == b""  # names nobody when nobody holds it
     path.unlink()
     with lock(path), pytest.raises(EnvironmentFault, match=f"in use by process {os.getpid()}"), lock(path):
         pytest.fail("two holders")
+
+
+def test_a_lock_file_that_is_replaced_at_the_last_moment_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / ".lock"
+    flock, calls = fcntl.flock, []
+
+    def removed_meanwhile(fd: int, how: int) -> None:
+        flock(fd, how)
+        calls.append(fd)
+        if len(calls) == 1:
+            path.unlink()
+        if len(calls) == 2:
+            path.unlink()
+            path.write_bytes(b"")
+
+    monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
+    with lock(path):
+        assert len(calls) == 3
+        assert path.read_text().split()[1] == str(os.getpid())
 
 
 RACES = """

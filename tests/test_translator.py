@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.corpus.tokenizer import Words
+from nmt.corpus.tokenizer import Words, learn_sentencepiece
 from nmt.errors import EnvironmentFault, ModelError, UsageError
 from nmt.model_file import ModelFile, write_model
 from nmt.models.build import build_model
-from nmt.recipe import BahdanauConfig, CorpusConfig, Recipe, SearchConfig, TrainConfig
+from nmt.recipe import BahdanauConfig, CorpusConfig, Recipe, SearchConfig, TokenizerConfig, TrainConfig
 from nmt.translator import Translator
 from tests.stand_ins import BREAKS, QUICK, Echo, echo, endless, newlines
 
@@ -223,3 +223,36 @@ def test_a_single_sentence_too_large_for_the_memory_is_the_machines_fault() -> N
         pytest.raises(EnvironmentFault, match="a sentence of 2 pieces at beam 2 exhausts the memory"),
     ):
         list(translator.translate(["the cat", "cat the"]))
+
+
+def pieces_echo() -> Translator:
+    lines = [f"the cat number {i} sat on the mat , and the dog {i * 7} did not ." for i in range(200)]
+    pieces = learn_sentencepiece(lines, TokenizerConfig(kind="bpe", vocab=80), "the text")
+    return Translator(Echo(pieces.n_ids), pieces, pieces, QUICK, max_pieces=20)
+
+
+def test_subword_models_write_no_marks_for_what_they_do_not_know() -> None:
+    lines = [
+        "the cat",
+        "the 🦓 sat",
+        "日本語",
+        "\u200b",
+        "שלום the عالم",
+        "e\u0301 \u202e the",
+        "the  dog",
+        "<unk> <s> ⁇ ▁the",
+    ]
+    found = list(pieces_echo().translate(lines))
+    assert [one.source for one in found] == lines
+    assert [one.translation for one in found][:3] == ["the cat", "the  sat", ""]
+    assert found[3].parts == 0, "nothing is left of a zero-width space, so there is nothing to translate"
+    for one in found:
+        assert not {"⁇", "\ufffd", "\n"} & set(one.translation)
+        assert one.translation.encode().decode() == one.translation
+
+
+def test_long_subword_lines_lose_no_word() -> None:
+    line = " ".join(f"the cat {i} sat ." for i in range(60))
+    (found,) = pieces_echo().translate([line])
+    assert found.translation == line
+    assert found.parts > 10

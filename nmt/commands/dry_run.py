@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
+from nmt.errors import UsageError
 from nmt.models.build import build_model
 from nmt.recipe import SGD, Adadelta, Adam, Recipe
 
@@ -24,8 +25,8 @@ class Part:
 class Plan:
     """Sizes of the model of a recipe.
 
-    parts: every parameter, a tied one once. memory: bytes that weights, gradients and optimiser keep throughout; what an
-    update needs on top grows with the batch. src_vocab, tgt_vocab: ids, as the recipe's tokenizer.vocab says.
+    parts: every parameter, a tied one once. memory: bytes that weights, gradients and optimiser keep throughout; what
+    an update needs on top grows with the batch. src_vocab, tgt_vocab: ids, as the recipe's tokenizer.vocab says.
     """
 
     name: str
@@ -57,10 +58,19 @@ class Plan:
 
 
 def dry_run(recipe: Recipe) -> Plan:
-    """The plan of a recipe; faults of size (a tie that does not fit) are errors of the recipe before this is called."""
+    """The plan of a recipe; UsageError for sizes that no tensor can have."""
     ids = recipe.tokenizer.vocab
-    with torch.device("meta"):
-        model = build_model(recipe.model, ids, ids)
+    try:
+        with torch.device("meta"):
+            model = build_model(recipe.model, ids, ids)
+    except (RuntimeError, TypeError) as error:
+        # On the meta device nothing is allocated, so numbers that overflow are all that a recipe can do wrong.
+        if "overflow" not in str(error).lower():
+            raise
+        raise UsageError(
+            f"a {recipe.model.kind} model of these sizes cannot be: they overflow 64 bits",
+            "look at tokenizer.vocab and the sizes of the model section",
+        ) from None
     parts = [Part(name, tuple(p.shape), p.numel()) for name, p in model.named_parameters()]
     total = sum(part.parameters for part in parts)
     match recipe.train.optimizer:

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nmt.batch import UNK
-from nmt.corpus.encoding import Side, encoded
+from nmt.corpus.encoding import Pairs, Side, encoder
 from nmt.corpus.pairs import (
     CorpusFiles,
     Counts,
@@ -47,7 +47,6 @@ _REPORT_EVERY = 30.0  # seconds between lines of progress
 _SAME_SHARE = 0.01  # of the training pairs: more copies of the source teach a model to copy
 
 Say = Callable[[str], None]
-Pairs = Iterable[tuple[str, str]]
 
 
 def prepare(
@@ -172,26 +171,26 @@ class _Making:
         failpoint("prepare.learned")
         n_ids = (tokenizers[0].n_ids, tokenizers[1].n_ids)
         content: dict[str, bytes | Callable[[Path], None]] = {}
-        unknown = np.zeros(2, np.int64)
-        pieces = np.zeros(2, np.int64)
-        done = 0
+        unknown, pieces = np.zeros(2, np.int64), np.zeros(2, np.int64)
+        done, total = 0, sum(part.counts.read for part in [*train, *held_out])
         told = time.monotonic()
-        for part in [*train, *held_out]:
-            writer = ShardWriter(work, part.shard, n_ids)
-            for chunk in encoded(part.pairs(), tokenizers, self.workers):
-                kept = _kept(chunk, part.counts, None if part.held_out else corpus)
-                for i, side in enumerate(kept):
-                    writer.add(i, side.ids, side.lengths, side.lines)
-                    if not part.held_out:
-                        unknown[i] += np.count_nonzero(side.ids == UNK)
-                        pieces[i] += len(side.ids)
-                done += len(chunk[0].lines)
-                if time.monotonic() - told > _REPORT_EVERY:
-                    told = time.monotonic()
-                    self.say(f"encoded {done:,} pairs")
-            writer.close()
-            content[f"{part.shard}.safetensors"] = writer.write
-            failpoint("prepare.encoded")
+        with encoder(tokenizers, self.workers) as encode:
+            for part in [*train, *held_out]:
+                writer = ShardWriter(work, part.shard, n_ids)
+                for chunk in encode(part.pairs()):
+                    kept = _kept(chunk, part.counts, None if part.held_out else corpus)
+                    for i, side in enumerate(kept):
+                        writer.add(i, side.ids, side.lengths, side.lines)
+                        if not part.held_out:
+                            unknown[i] += np.count_nonzero(side.ids == UNK)
+                            pieces[i] += len(side.ids)
+                    done += len(chunk[0].lines)
+                    if time.monotonic() - told > _REPORT_EVERY:
+                        told = time.monotonic()
+                        self.say(f"encoded {done:,} of {total:,} pairs")
+                writer.close()
+                content[f"{part.shard}.safetensors"] = writer.write
+                failpoint("prepare.encoded")
         n = sum(part.counts.kept for part in train)
         if n == 0:
             read = sum(part.counts.read for part in train)
@@ -338,14 +337,18 @@ def _notes(parts: list[_Part], corpus: CorpusConfig) -> list[str]:
     for part in parts:
         counts, name = part.counts, part.files.name
         if counts.separators:
-            notes.append(f"note: {name}: {counts.separators:,} tabs and other separators became spaces")
+            notes.append(f"note: {name}: tabs and other separators that became spaces: {counts.separators:,}")
         if counts.overlap and corpus.overlap == "allow":
-            notes.append(f"warning: {name}: {counts.overlap:,} pairs are also in the validation or test text")
+            notes.append(f"warning: {name}: pairs that are also in the validation or test text: {counts.overlap:,}")
         if counts.repeated and not corpus.dedup:
-            notes.append(f"note: {name}: {counts.repeated:,} pairs occurred before (corpus.dedup: true drops them)")
+            notes.append(
+                f"note: {name}: pairs that occurred before: {counts.repeated:,} (corpus.dedup: true drops them)"
+            )
         if counts.same > _SAME_SHARE * counts.read:
             share = counts.same / counts.read
-            notes.append(f"warning: {name}: source and target are the same in {counts.same:,} pairs ({share:.1%})")
+            notes.append(f"warning: {name}: pairs whose source equals their target: {counts.same:,} ({share:.1%})")
         if counts.empty and part.held_out:
-            notes.append(f"warning: {name}: {counts.empty:,} pairs with an empty side are kept: scores need every line")
+            notes.append(
+                f"warning: {name}: pairs with an empty side: {counts.empty:,}, kept, for scores need every line"
+            )
     return notes

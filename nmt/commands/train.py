@@ -3,7 +3,6 @@
 import hashlib
 import os
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,18 +12,19 @@ from torch import Tensor
 from nmt import durable
 from nmt.commands.prepare import prepare
 from nmt.corpus.shards import Prepared
-from nmt.errors import DataError, EnvironmentFault, Stopped
-from nmt.metrics import Score, bleu
+from nmt.errors import DataError, Stopped
+from nmt.metrics import Score, bleu, offline_tokenizer_for
 from nmt.model_file import ModelFile, read_model, write_model
 from nmt.models.build import build_model
 from nmt.models.initialize import initialize
+from nmt.ops.choose import choose_device
 from nmt.recipe import Recipe
 from nmt.recipe_file import dump_recipe
 from nmt.runs import now
 from nmt.training.allocator import keep_memory
 from nmt.training.progress import fixed_keys
 from nmt.training.stopping import StopRequest
-from nmt.training.trainer import Reporter, Trainer
+from nmt.training.trainer import Publish, Reporter, Trainer
 from nmt.training.validation import translate
 from nmt.version import VERSION
 
@@ -37,15 +37,6 @@ class Trained:
     reason: str
     valid: Score
     test: Score | None
-
-
-def choose_device(wanted: str) -> torch.device:
-    """`auto` takes a CUDA device where there is one; asking for one that is not there is an error."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise EnvironmentFault("there is no CUDA device here, or this torch cannot use it", "use --device cpu, or auto")
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
 
 
 def train(
@@ -141,7 +132,8 @@ def _finish(trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, rea
         sources = [shard.src_ids(i) for i in range(len(shard))]
         translations = translate(trainer.model, sources, prepared.tokenizers[1], recipe.search)
         _heed(stop)
-        test = scores["test"] = bleu(translations, [shard.tgt_lines()])
+        tokenize = offline_tokenizer_for(recipe.corpus.tgt)
+        test = scores["test"] = bleu(translations, [shard.tgt_lines()], tokenize=tokenize)
     trainer.publish(weights, updates, scores)
     why = {"updates": f"all {recipe.train.updates:,} updates are done", "patience": "BLEU has stopped rising"}[reason]
     trainer.log.write(
@@ -169,9 +161,7 @@ def _heed(stop: StopRequest) -> None:
         )
 
 
-def _publisher(
-    path: Path, recipe: Recipe, prepared: Prepared, lineage: dict[str, object]
-) -> Callable[[dict[str, Tensor], list[int], dict[str, Score]], None]:
+def _publisher(path: Path, recipe: Recipe, prepared: Prepared, lineage: dict[str, object]) -> Publish:
     def publish(weights: dict[str, Tensor], updates: list[int], scores: dict[str, Score]) -> None:
         told = {name: {"BLEU": s.score, "signature": s.signature} for name, s in scores.items()}
         src, tgt = prepared.tokenizers

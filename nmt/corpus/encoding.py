@@ -5,9 +5,10 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from nmt.corpus.tokenizer import Tokenizer, from_bytes
 from nmt.errors import EnvironmentFault
 
+Pairs = Iterable[tuple[str, str]]
+"""Sentences with their translations."""
 CHUNK = 4096
 """Sentence pairs that go through a tokenizer at a time; independent of the number of workers."""
 
@@ -36,7 +39,7 @@ class Side:
         return Side(lines, self.ids[np.repeat(keep, self.lengths)], self.lengths[keep])
 
 
-def in_chunks(pairs: Iterable[tuple[str, str]], size: int = CHUNK) -> Iterator[tuple[list[str], list[str]]]:
+def in_chunks(pairs: Pairs, size: int = CHUNK) -> Iterator[tuple[list[str], list[str]]]:
     """Sentence pairs in lists of `size`, a list a side."""
     src: list[str] = []
     tgt: list[str] = []
@@ -50,33 +53,42 @@ def in_chunks(pairs: Iterable[tuple[str, str]], size: int = CHUNK) -> Iterator[t
         yield src, tgt
 
 
-def encoded(
-    pairs: Iterable[tuple[str, str]], tokenizers: tuple[Tokenizer, Tokenizer], workers: int
-) -> Iterator[tuple[Side, Side]]:
-    """The pairs in chunks with their ids, in order; memory is bounded by a few chunks a worker.
+Encode = Callable[[Pairs], Iterator[tuple[Side, Side]]]
+
+
+@contextmanager
+def encoder(tokenizers: tuple[Tokenizer, Tokenizer], workers: int) -> Iterator[Encode]:
+    """A function that gives sentence pairs in chunks with their ids, in order, holding a few chunks a worker at a time.
 
     With more than one worker, processes are started afresh (spawn), so a script that calls this needs its
     `if __name__ == "__main__":`. EnvironmentFault where one of them dies.
     """
     if workers <= 1:
-        for src, tgt in in_chunks(pairs):
-            yield _side(tokenizers[0], src), _side(tokenizers[1], tgt)
+        yield lambda pairs: _encoded_here(pairs, tokenizers)
         return
-    pool = ProcessPoolExecutor(
+    with ProcessPoolExecutor(
         workers,
         multiprocessing.get_context("spawn"),
         initializer=_begin,
         initargs=(tokenizers[0].to_bytes(), tokenizers[1].to_bytes()),
-    )
+    ) as pool:
+        yield lambda pairs: _encoded_there(pairs, pool, 2 * workers)
+
+
+def _encoded_here(pairs: Pairs, tokenizers: tuple[Tokenizer, Tokenizer]) -> Iterator[tuple[Side, Side]]:
+    for src, tgt in in_chunks(pairs):
+        yield Side(src, *_encode(tokenizers[0], src)), Side(tgt, *_encode(tokenizers[1], tgt))
+
+
+def _encoded_there(pairs: Pairs, pool: ProcessPoolExecutor, ahead: int) -> Iterator[tuple[Side, Side]]:
     waiting: deque[tuple[list[str], list[str], Future[_Ids]]] = deque()
     try:
-        with pool:
-            for src, tgt in in_chunks(pairs):
-                waiting.append((src, tgt, pool.submit(_encode_there, src, tgt)))
-                if len(waiting) > 2 * workers:
-                    yield _done(*waiting.popleft())
-            while waiting:
+        for src, tgt in in_chunks(pairs):
+            waiting.append((src, tgt, pool.submit(_encode_there, src, tgt)))
+            if len(waiting) > ahead:  # the pool itself would take in the whole corpus
                 yield _done(*waiting.popleft())
+        while waiting:
+            yield _done(*waiting.popleft())
     except BrokenProcessPool:
         raise EnvironmentFault(
             "a worker process was killed, perhaps because memory ran out", "try again with fewer workers"
@@ -90,10 +102,6 @@ _Ids = tuple[_Array, _Array]
 def _done(src: list[str], tgt: list[str], ids: "Future[_Ids]") -> tuple[Side, Side]:
     one, other = ids.result()
     return Side(src, *one), Side(tgt, *other)
-
-
-def _side(tokenizer: Tokenizer, lines: list[str]) -> Side:
-    return Side(lines, *_encode(tokenizer, lines))
 
 
 def _encode(tokenizer: Tokenizer, lines: Sequence[str]) -> _Array:

@@ -5,6 +5,7 @@ far waits in a `.part` file, so that a cut connection goes on where it ended. Fi
 checksum in the recipe: `fetched.json` beside them keeps theirs, so that they too can be recognised.
 """
 
+import gzip
 import hashlib
 import http.client
 import json
@@ -15,6 +16,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -108,7 +110,7 @@ def _is_here(download: Download, folder: Path, say: Callable[[str], None]) -> bo
         path = folder / download.file
         if not os.path.lexists(path):
             return False
-        found = _sha256(path)
+        found = _checksum(path, download)
         if found != download.sha256:
             raise EnvironmentFault(
                 f"{path} is there, but it is not the file of the recipe: its sha256 is {found}, not {download.sha256}",
@@ -166,7 +168,7 @@ def _download(
 ) -> None:
     """Brings the bytes with the right checksum to `part`, in a few attempts that go on from each other."""
     name, what = part.name.rpartition("-")[0], ""
-    if part.exists() and _sha256(part) == download.sha256:
+    if part.exists() and _checksum(part, download) == download.sha256:
         return
     for attempt, pause in enumerate((0.0, *PAUSES_S), 1):
         time.sleep(pause)
@@ -177,10 +179,10 @@ def _download(
         except _TroubleError as trouble:
             what = str(trouble)
             # A server may have promised more than there is: the checksum decides, not the length.
-            if trouble.received and _sha256(part) == download.sha256:
+            if trouble.received and _checksum(part, download) == download.sha256:
                 return
         else:
-            found, size = _sha256(part), _size(part)
+            found, size = _checksum(part, download), _size(part)
             if found == download.sha256:
                 return
             with refusals(part, "be removed"):
@@ -355,6 +357,24 @@ def _read_record(folder: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(record, dict) or not all(isinstance(taken, dict) for taken in record.values()):
         return {}
     return record
+
+
+def _checksum(path: Path, download: Download) -> str:
+    """What is compared with the recipe's sha256: that of the file, or of what a gzip file holds, however compressed."""
+    if download.of == "file":
+        return _sha256(path)
+    digest, held = hashlib.sha256(), 0
+    limit = max(archive.RATIO_FLOOR_BYTES, archive.MAX_RATIO * _size(path))
+    try:
+        with gzip.open(path) as text:
+            while block := text.read(1 << 20):
+                held += len(block)
+                if held > limit:
+                    return f"not taken: it unpacks to more than {archive.MAX_RATIO} times its size"
+                digest.update(block)
+    except (OSError, EOFError, zlib.error):
+        return "not a whole gzip file"
+    return digest.hexdigest()
 
 
 def _sha256(path: Path) -> str:

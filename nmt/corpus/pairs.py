@@ -108,6 +108,8 @@ def find_files(corpus: CorpusConfig, recipe_path: Path) -> CorpusFiles:
             hints.append(f"to download it: nmt prepare --fetch {recipe_path}")
         if not hints:
             hints.append("put the files there, or set corpus.folder")
+        if not folder.exists() and folder.name:
+            hints.append(f"or let NMT_SHARED_DATA name a folder that holds them in {folder.name}/")
         unique = list(dict.fromkeys(missing))
         raise DataError("\n".join(["text that the recipe names is missing:", *unique]), "\n".join(hints))
     for pair in files.all():

@@ -216,6 +216,10 @@ def learn_sentencepiece(lines: Iterable[str], config: TokenizerConfig, what: str
     from an iterator and written to memory. `what` names the text in messages. UsageError where the text has too few or
     too many different pieces for tokenizer.vocab, with the bound. A `char` vocabulary is as small as the characters
     allow.
+
+    Of the normalisations, nmt_nfkc and nmt_nfkc_cf also turn these into spaces: U+200B, U+200E, U+200F, U+2581, U+FEFF
+    and U+FFFD (sentencepiece, src/builder.cc, BuildNmtNFKCMap); nfkc and identity leave them. What a model was learned
+    with is what it does to text for ever: the map is part of the model.
     """
     model = io.BytesIO()
     try:

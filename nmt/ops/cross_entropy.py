@@ -1,8 +1,8 @@
 """Projection to the vocabulary and label-smoothed cross-entropy in one, a block of positions at a time.
 
-The logits of all positions in float32 would be the largest tensor of an update. Here a block of them stays in the type of the
-products, and a few rows at a time are widened, turned into the loss, and written back as their own gradient while they are in
-cache; what is left are three products a block.
+The logits of all positions in float32 would be the largest tensor of an update. Here a block of them stays in the type
+of the products, and a few rows at a time are widened, turned into the loss, and written back as their own gradient
+while they are in cache; what is left are three products a block.
 """
 
 from typing import Any

@@ -25,7 +25,7 @@ from nmt.training.loss import batch_loss
 from nmt.training.optim import PlateauState, at_update, build_optimizer, learning_rate
 from nmt.training.progress import Progress, Validated, changed_keys
 from nmt.training.stopping import StopRequest
-from nmt.training.validation import Validation, validate
+from nmt.training.validation import Target, Validation, validate
 
 LOG_EVERY = 50
 
@@ -273,7 +273,7 @@ class Trainer:
 
     def _measure(self, sentences: int | None) -> Validation:
         tokens = self.recipe.train.batch_tokens or 2000
-        target = self.prepared.tokenizers[1]
+        target = Target(self.prepared.tokenizers[1], self.recipe.corpus.tgt)
         return validate(self.model, self.prepared.valid, target, self.recipe.search, tokens, sentences)
 
     def begin(self, fixed: dict[str, Any]) -> None:

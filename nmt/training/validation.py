@@ -11,7 +11,7 @@ from nmt.batch import Ids, pad_rows
 from nmt.corpus.batches import in_order
 from nmt.corpus.shards import Shard
 from nmt.corpus.tokenizer import Tokenizer
-from nmt.metrics import Score, bleu
+from nmt.metrics import Score, bleu, offline_tokenizer_for
 from nmt.models.contract import Seq2Seq
 from nmt.recipe import SearchConfig
 from nmt.search.beam import search
@@ -19,6 +19,14 @@ from nmt.training.loss import batch_loss
 
 # Hypotheses (sentences times beam) searched at once; enough to keep the products busy, small beside the training batch.
 _ROWS = 640
+
+
+@dataclass(frozen=True)
+class Target:
+    """What target ids are to be read as: their tokenizer, and the language, which decides how BLEU splits words."""
+
+    tokenizer: Tokenizer
+    language: str
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,7 @@ class Validation:
 def validate(
     model: Seq2Seq,
     shard: Shard,
-    target: Tokenizer,
+    target: Target,
     config: SearchConfig,
     batch_tokens: int,
     sentences: int | None = None,
@@ -41,8 +49,9 @@ def validate(
     """Loss on all pairs; BLEU on the first `sentences` of them, or all. Leaves the model in evaluation mode."""
     loss = mean_loss(model, shard, batch_tokens)
     count = min(len(shard), sentences or len(shard))
-    translations = translate(model, [shard.src_ids(i) for i in range(count)], target, config)
-    return Validation(loss, bleu(translations, [shard.tgt_lines()[:count]]), translations)
+    translations = translate(model, [shard.src_ids(i) for i in range(count)], target.tokenizer, config)
+    score = bleu(translations, [shard.tgt_lines()[:count]], tokenize=offline_tokenizer_for(target.language))
+    return Validation(loss, score, translations)
 
 
 @torch.inference_mode()

@@ -22,7 +22,6 @@ from nmt.errors import (
     TrainingStopped,
     UsageError,
 )
-from nmt.recipe_file import load_recipe
 
 ROOT = Path(__file__).parents[2]
 SMALL = """\
@@ -322,7 +321,7 @@ def test_score_prints_what_sacrebleu_says(tmp_path: Path, capsys: pytest.Capture
     ref, other, hyp = (str(tmp_path / name) for name in ("ref", "other", "hyp"))
     assert cli.run(["score", ref, hyp]) == 0
     one = capsys.readouterr().out
-    assert one.startswith("BLEU|nrefs:1|")
+    assert one.lstrip().startswith("BLEU|nrefs:1|")
     assert " = 100.00" in one
     assert cli.run(["score", ref, hyp, "--ref", other, "--json"]) == 0
     two = json.loads(capsys.readouterr().out)
@@ -336,30 +335,20 @@ def test_score_prints_what_sacrebleu_says(tmp_path: Path, capsys: pytest.Capture
             capture_output=True,
             cwd=ROOT,
         )
-    assert done.stdout.startswith(b"BLEU|nrefs:2|")
+    assert done.stdout.lstrip().startswith(b"BLEU|nrefs:2|")
 
 
-def test_a_dry_run_prints_a_recipe_that_reads_back(
+def test_a_dry_run_needs_no_data_and_leaves_nothing(
     tmp_path: Path, recipe: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.run(["train", recipe, "--dry-run"]) == 3
-    assert "text that the recipe names is missing" in capsys.readouterr().err
-    for name in ("train.en", "train.fr", "valid.en", "valid.fr"):
-        (tmp_path / name).write_text("x\n")
-    assert cli.run(["train", recipe, "--dry-run", "--device", "cpu", "--set", "model.d_hidden=7"]) == 0
-    (tmp_path / "full.yaml").write_text(capsys.readouterr().out)
-    assert load_recipe(tmp_path / "full.yaml") == load_recipe(Path(recipe), ["model.d_hidden=7"])
+    assert cli.run(["train", recipe, "--dry-run", "--set", "model.d_hidden=7"]) == 0
+    assert "parameters in all" in capsys.readouterr().out
     assert cli.run(["train", recipe, "--dry-run", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["recipe"]["train"]["batch_tokens"] == 4096
-    assert found["parameters"] > 10**7
-    assert len(found["files"]) == 4
+    assert json.loads(capsys.readouterr().out)["parameters"] > 10**7
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_dry_run_refuses_impossible_sizes(tmp_path: Path, recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("train.en", "train.fr", "valid.en", "valid.fr"):
-        (tmp_path / name).write_text("x\n")
     for size in (4 * 10**18, 3 * 10**9):
         assert cli.run(["train", recipe, "--dry-run", f"--set=model.d_hidden={size}"]) == 2
         assert "a bahdanau model of these sizes cannot be" in capsys.readouterr().err

@@ -187,6 +187,13 @@ def test_a_zip_bomb_is_refused_before_a_byte_is_written(tmp_path: Path, monkeypa
     assert not (tmp_path / "out").exists()
 
 
+def test_a_zip_member_shorter_than_it_claims_is_refused(tmp_path: Path) -> None:
+    data = bytearray(zipped({"m": b"hello"}))
+    at = data.index(b"PK\x01\x02") + 24
+    data[at : at + 4] = struct.pack("<I", 7)
+    assert "m ends after 5 of 7 bytes" in refused(tmp_path, bytes(data))
+
+
 def test_a_member_larger_than_any_corpus_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 1000)
     assert "m is larger than 0 GB" in refused(tmp_path, tarball({"m": bytes(1001)}))

@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import io
 import json
@@ -83,6 +84,30 @@ def test_what_is_there_needs_no_writable_folder_and_no_lock(site: Site, tmp_path
     assert site.ranges == []
 
 
+def test_the_checksum_of_the_text_holds_however_it_was_packed(site: Site, tmp_path: Path) -> None:
+    for level in (1, 9):
+        site.files["/train.en.gz"] = gzip.compress(DATA, level)
+        folder = tmp_path / str(level)
+        wanted = Download(url=f"{site.url}/train.en.gz", sha256=sha(DATA), file="train.en.gz", of="text")
+        get(wanted, folder)
+        assert gzip.decompress((folder / "train.en.gz").read_bytes()) == DATA
+        assert get(wanted, folder) == ["train.en.gz: already there"]
+
+
+@pytest.mark.parametrize("body", [gzip.compress(DATA + b"!"), gzip.compress(DATA)[:-9], b"not gzip", b""])
+def test_another_text_or_no_whole_gzip_file_is_refused(site: Site, tmp_path: Path, body: bytes) -> None:
+    site.files["/train.en.gz"] = body
+    wanted = Download(url=f"{site.url}/train.en.gz", sha256=sha(DATA), file="train.en.gz", of="text")
+    assert "the recipe says" in refused(wanted, tmp_path)
+    assert visible(tmp_path) == []
+
+
+def test_a_text_that_unpacks_without_end_is_refused(site: Site, tmp_path: Path) -> None:
+    site.files["/bomb.gz"] = gzip.compress(bytes(64 << 20))
+    wanted = Download(url=f"{site.url}/bomb.gz", sha256=sha(bytes(64 << 20)), file="bomb.gz", of="text")
+    assert "it unpacks to more than 200 times its size" in refused(wanted, tmp_path)
+
+
 def test_another_file_in_the_way_is_never_overwritten(site: Site, tmp_path: Path) -> None:
     (tmp_path / "train.en").write_bytes(b"mine")
     assert refused(plain(site), tmp_path) == (
@@ -122,6 +147,7 @@ def test_a_server_that_ignores_ranges_is_read_from_the_start(site: Site, tmp_pat
     site.tricks = ["cut=20000", "ignore-range"]
     get(plain(site), tmp_path)
     assert (tmp_path / "train.en").read_bytes() == DATA
+    assert site.ranges == [None, "bytes=20000-"]
 
 
 def test_a_server_that_sends_another_range_is_not_believed(site: Site, tmp_path: Path) -> None:
@@ -261,6 +287,14 @@ def test_redirects_without_end_or_to_other_schemes_are_not(site: Site, tmp_path:
     )
     assert len(site.ranges) <= 7
     assert visible(tmp_path) == []
+
+
+def test_a_proxy_for_ftp_opens_no_way_to_ftp(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ftp_proxy", site.url)
+    site.tricks = ["redirect=ftp://corpus.invalid/train.en"]
+    site.files["ftp://corpus.invalid/train.en"] = DATA
+    assert "to what is not http (302)" in refused(plain(site, path="/a"), tmp_path)
+    assert len(site.ranges) == 1
 
 
 def test_more_than_the_disk_holds_is_refused_before_it_comes(site: Site, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ class TestFindingFiles:
         found = find_files(corpus(folder="../data/small"), tmp_path / "recipes" / "r.yaml")
         assert found.valid.src == tmp_path / "shared" / "small" / "valid.en"
         monkeypatch.delenv("NMT_SHARED_DATA")
-        with pytest.raises(DataError):
+        with pytest.raises(DataError, match="\n  or let NMT_SHARED_DATA name a folder that holds them in small/"):
             find_files(corpus(folder="../data/small"), tmp_path / "recipes" / "r.yaml")
 
     def test_all_missing_files_are_told_at_once_with_how_to_get_them(self, tmp_path: Path) -> None:

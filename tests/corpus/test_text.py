@@ -4,6 +4,8 @@ import io
 import lzma
 import os
 import resource
+import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Iterator
@@ -60,6 +62,11 @@ awkward = st.lists(
     ),
     max_size=40,
 ).map(b"".join)
+
+
+def test_reading_text_needs_no_torch() -> None:
+    check = "import sys, nmt.corpus.text; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], cwd=Path(__file__).parents[2], check=False).returncode == 0
 
 
 class TestTheLineRule:

@@ -18,6 +18,7 @@ from torch.optim import SGD, Adadelta, Adam, AdamW, Optimizer
 from nmt import durable
 from nmt.durable import MANIFEST
 from nmt.errors import EnvironmentFault, ModelError
+from nmt.training import checkpoint
 from nmt.training.checkpoint import (
     OPTIMIZER,
     STATE,
@@ -135,11 +136,15 @@ def test_a_state_that_would_come_back_changed_is_refused(tmp_path: Path) -> None
     assert saved_updates(tmp_path) == []
 
 
-def test_saving_again_keeps_what_is_there(tmp_path: Path) -> None:
+def test_saving_again_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_some(tmp_path, 5)
     path = folder_of(tmp_path, 5)
     before = path.stat().st_ino
-    assert save(tmp_path, 5, **content(5), say=fail) == path
+    synced: list[Path] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "sync_folder", synced.append)
+        assert save(tmp_path, 5, **content(5), say=fail) == path
+    assert synced == [path.parent]  # a kill may have come between the first save's rename and its fsync
     assert path.stat().st_ino == before
 
     (path / WEIGHTS).write_bytes(b"torn")
@@ -318,6 +323,7 @@ def test_a_kill_at_any_failpoint_of_a_save_loses_no_earlier_update(tmp_path: Pat
             assert said == [], point
             assert (found.update == 2) == (point.split(":")[0] in AFTER_THE_RENAME), point
         save(run, 2, {"w": torch.full((50,), 2.0)}, {"m": torch.zeros(50)}, {"update": 2})
+        assert not [path for path in (run / "checkpoints").iterdir() if path.name.startswith(".")], point
         again = load_latest(run, fail)
         assert again is not None
         assert again.update == 2
