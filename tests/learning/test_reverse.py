@@ -1,4 +1,4 @@
-"""Every kind of model learns to write a string backwards: the whole of training and search, on a task with an answer."""
+"""Every kind of model learns to write a string backwards: training and search as a whole, on a task with an answer."""
 
 import random
 import time

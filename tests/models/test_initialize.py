@@ -20,7 +20,7 @@ def initialized(how: Initialization, seed: int = 0, tied: bool = False) -> Bahda
     torch.manual_seed(seed)
     initialize(model, how)
     assert all(bool(p.isfinite().all()) for p in model.parameters())
-    return model
+    return model.requires_grad_(False)
 
 
 def matrices(model: nn.Module) -> dict[str, Tensor]:
