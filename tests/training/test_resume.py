@@ -165,6 +165,42 @@ def test_killed_at_a_hundred_random_moments_it_ends_with_the_same_bytes(
         assert finish(warm, folder) == whole.result
 
 
+@pytest.mark.parametrize(
+    ("failpoint", "passing"),
+    [("publish.folder.before", 2), ("publish.write.half", 8), ("publish.rename.before", 4), ("write.rename.before", 2)],
+)
+def test_a_full_disk_ends_the_training_and_with_room_it_goes_on_to_the_same_bytes(
+    failpoint: str, passing: int, warm: Warm, unbroken: Callable[..., Unbroken], tmp_path: Path
+) -> None:
+    process = warm.start(write(tmp_path, recipe()), TRAIN, {"NMT_FAILPOINT": f"{failpoint}:enospc@{passing}"})
+    assert process.wait() == 5
+    assert "No space left on device\n  free some space there, then run the same command again\n" in process.stderr
+    assert not list((tmp_path / "runs").rglob(".tmp-*"))
+    assert finish(warm, tmp_path) == unbroken(recipe()).result
+
+
+def test_an_old_checkpoint_that_cannot_be_removed_is_a_warning(
+    warm: Warm, unbroken: Callable[..., Unbroken], tmp_path: Path
+) -> None:
+    process = warm.start(write(tmp_path, recipe()), TRAIN, {"NMT_FAILPOINT": "remove.rename.before:enospc"})
+    assert process.wait() == 0, process.stderr
+    assert "warning: runs/tiny/checkpoints/update-3: not removed: No space left on device" in process.stderr
+    assert result(tmp_path) == unbroken(recipe()).result
+
+
+def test_a_damaged_checkpoint_costs_its_updates_and_no_bytes(warm: Warm, tmp_path: Path) -> None:
+    whole = finish(warm, write(tmp_path, recipe(train={"keep": 2})))
+    weights = tmp_path / "runs" / "tiny" / "checkpoints" / "update-12" / "weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    process = warm.start(tmp_path, TRAIN)
+    assert process.wait() == 0, process.stderr
+    assert "warning: going on from update 9 instead of 12: 3 updates are lost" in process.stderr
+    assert result(tmp_path) == whole
+    assert [event["update"] for event in events(tmp_path, "saved")] == [3, 6, 9, 12]
+
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "bfloat16": {"compute": {"dtype": "bfloat16"}},
     "adamw, inverse_sqrt": {
@@ -333,3 +369,13 @@ def test_starting_a_finished_training_again_changes_nothing(warm: Warm, tmp_path
     write(tmp_path, recipe())
     assert finish(warm, tmp_path) == finish(warm, tmp_path)
     assert [event["update"] for event in events(tmp_path, "end")] == [12, 12]
+
+
+def test_a_log_that_cannot_be_written_stops_no_training(
+    warm: Warm, unbroken: Callable[..., Unbroken], tmp_path: Path
+) -> None:
+    (write(tmp_path, recipe()) / "runs" / "tiny" / "log.jsonl").mkdir(parents=True)
+    process = warm.start(tmp_path, TRAIN)
+    assert process.wait() == 0, process.stderr
+    assert process.stderr.count("training goes on without its log") == 1
+    assert result(tmp_path) == unbroken(recipe()).result
