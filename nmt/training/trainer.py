@@ -155,10 +155,8 @@ class Trainer:
         train, update = self.recipe.train, self.progress.update + 1
         optimizer_config, lr, schedule, before = at_update(train, update)
         if train.switch is not None and update == train.switch.at_update:
-            self.optimizer, self.progress.plateau = (
-                build_optimizer(optimizer_config, self.parameters, lr),
-                PlateauState(),
-            )
+            self.optimizer = build_optimizer(optimizer_config, self.parameters, lr)
+            self.progress.plateau = PlateauState()
         rate = learning_rate(schedule, lr, update - before, self._epochs_done(), self.progress.plateau)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
