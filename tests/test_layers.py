@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "metrics": {"ground", "corpus"},
     "model_file": {"ground", "batch", "models", "corpus"},
     "search": {"ground", "batch", "models"},
-    "translator": {"ground", "batch", "models", "corpus", "metrics", "model_file", "search"},
+    "translator": {"ground", "ops", "batch", "models", "corpus", "metrics", "model_file", "search"},
     "training": {"ground", "ops", "batch", "layers", "models", "corpus", "metrics", "model_file", "search"},
     "commands": {
         "ground", "ops", "batch", "layers", "models", "corpus", "metrics", "model_file", "search", "translator",
