@@ -38,17 +38,17 @@ class EventLog:
 
         Gives the events that stay; none where the log cannot be read.
         """
+        kept: list[dict[str, Any]] = []
         try:
-            events = list(read_events(self.path))
-            kept = [e for e in events if e.get("event") not in _OF_UPDATES or e.get("update", 0) <= update]
+            for event in read_events(self.path):
+                if event.get("event") not in _OF_UPDATES or event.get("update", 0) <= update:
+                    kept.append(event)
             if self.path.exists():
                 write_file(self.path, "".join(map(_line, kept)).encode())
         except OSError as fault:
             self._fail(f"{self.path}: cannot be read: {fault.strerror}")
-            return []
         except EnvironmentFault as fault:
             self._fail(fault.what)
-            return events
         return kept
 
     def write(self, event: str, **fields: Any) -> None:
