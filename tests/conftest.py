@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+# The tensors of tests are small: threads cost more than they give, and tests that run side by side share few cores.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

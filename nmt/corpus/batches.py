@@ -35,7 +35,8 @@ class Batches:
         shuffled = rng.permutation(len(chosen))
         order = shuffled[np.lexsort((src[shuffled], tgt[shuffled]))]
         cuts = self._cuts(tgt[order])
-        batches = [chosen[part] for part in np.split(order, cuts)]
+        # A tiny corpus of small weight has epochs without any pair.
+        batches = [chosen[part] for part in np.split(order, cuts)] if len(order) else []
         return [batches[i] for i in rng.permutation(len(batches))]
 
     def load(self, pairs: Indices) -> Batch:

@@ -33,14 +33,23 @@ class EventLog:
         self._say = say
         self._broken = False
 
-    def cut_back(self, update: int) -> None:
-        """Removes what was logged after the checkpoint of this update, and a last line that a kill cut short."""
-        kept = [e for e in read_events(self.path) if e.get("event") not in _OF_UPDATES or e.get("update", 0) <= update]
-        if self.path.exists():
-            try:
+    def cut_back(self, update: int) -> list[dict[str, Any]]:
+        """Removes what was logged after the checkpoint of this update, and a last line that a kill cut short.
+
+        Gives the events that stay; none where the log cannot be read.
+        """
+        kept: list[dict[str, Any]] = []
+        try:
+            for event in read_events(self.path):
+                if event.get("event") not in _OF_UPDATES or event.get("update", 0) <= update:
+                    kept.append(event)
+            if self.path.exists():
                 write_file(self.path, "".join(map(_line, kept)).encode())
-            except EnvironmentFault as fault:
-                self._fail(fault.what)
+        except OSError as fault:
+            self._fail(f"{self.path}: cannot be read: {fault.strerror}")
+        except EnvironmentFault as fault:
+            self._fail(fault.what)
+        return kept
 
     def write(self, event: str, **fields: Any) -> None:
         """One event, with its fields in the order given."""

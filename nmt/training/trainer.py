@@ -20,7 +20,7 @@ from nmt.models.contract import Seq2Seq
 from nmt.recipe import Plateau, Recipe
 from nmt.runs import now
 from nmt.training import checkpoint
-from nmt.training.events import EventLog, read_events
+from nmt.training.events import EventLog
 from nmt.training.loss import batch_loss
 from nmt.training.optim import PlateauState, at_update, build_optimizer, learning_rate
 from nmt.training.progress import Progress, Validated, changed_keys
@@ -155,10 +155,8 @@ class Trainer:
         train, update = self.recipe.train, self.progress.update + 1
         optimizer_config, lr, schedule, before = at_update(train, update)
         if train.switch is not None and update == train.switch.at_update:
-            self.optimizer, self.progress.plateau = (
-                build_optimizer(optimizer_config, self.parameters, lr),
-                PlateauState(),
-            )
+            self.optimizer = build_optimizer(optimizer_config, self.parameters, lr)
+            self.progress.plateau = PlateauState()
         rate = learning_rate(schedule, lr, update - before, self._epochs_done(), self.progress.plateau)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -295,8 +293,8 @@ class Trainer:
         optimizer_config, lr, _, _ = at_update(self.recipe.train, max(self.progress.update, 1))
         self.optimizer = build_optimizer(optimizer_config, self.parameters, lr)
         checkpoint.restore_optimizer(self.optimizer, self.names, found.optimizer, found.state["optimizer"])
-        self.log.cut_back(self.progress.update)
-        if not any(e.get("event") == "saved" and e.get("update") == found.update for e in read_events(self.log.path)):
+        logged = self.log.cut_back(found.update)
+        if not any(event.get("event") == "saved" and event.get("update") == found.update for event in logged):
             self.log.write("saved", update=found.update, time=now())  # a kill came between saving and saying so
 
     def best_weights(self, updates: list[int]) -> dict[str, Tensor]:

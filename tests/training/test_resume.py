@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -141,8 +142,9 @@ def test_killed_at_four_random_moments_it_ends_with_the_same_bytes(
     whole = unbroken(recipe())
     write(tmp_path, recipe())
     rng = random.Random(seed)
-    for _ in range(4):
-        assert kill_at_random(warm, tmp_path, rng, seconds) in (0, KILLED)
+    codes = [kill_at_random(warm, tmp_path, rng, seconds) for _ in range(4)]
+    assert KILLED in codes
+    assert set(codes) <= {0, KILLED}
     assert finish(warm, tmp_path) == whole.result
 
 
@@ -161,6 +163,42 @@ def test_killed_at_a_hundred_random_moments_it_ends_with_the_same_bytes(
         for _ in range(rng.randint(1, 6)):
             killed += kill_at_random(warm, folder, rng, seconds) == KILLED
         assert finish(warm, folder) == whole.result
+
+
+@pytest.mark.parametrize(
+    ("failpoint", "passing"),
+    [("publish.folder.before", 2), ("publish.write.half", 8), ("publish.rename.before", 4), ("write.rename.before", 2)],
+)
+def test_a_full_disk_ends_the_training_and_with_room_it_goes_on_to_the_same_bytes(
+    failpoint: str, passing: int, warm: Warm, unbroken: Callable[..., Unbroken], tmp_path: Path
+) -> None:
+    process = warm.start(write(tmp_path, recipe()), TRAIN, {"NMT_FAILPOINT": f"{failpoint}:enospc@{passing}"})
+    assert process.wait() == 5
+    assert "No space left on device\n  free some space there, then run the same command again\n" in process.stderr
+    assert not list((tmp_path / "runs").rglob(".tmp-*"))
+    assert finish(warm, tmp_path) == unbroken(recipe()).result
+
+
+def test_an_old_checkpoint_that_cannot_be_removed_is_a_warning(
+    warm: Warm, unbroken: Callable[..., Unbroken], tmp_path: Path
+) -> None:
+    process = warm.start(write(tmp_path, recipe()), TRAIN, {"NMT_FAILPOINT": "remove.rename.before:enospc"})
+    assert process.wait() == 0, process.stderr
+    assert "warning: runs/tiny/checkpoints/update-3: not removed: No space left on device" in process.stderr
+    assert result(tmp_path) == unbroken(recipe()).result
+
+
+def test_a_damaged_checkpoint_costs_its_updates_and_no_bytes(warm: Warm, tmp_path: Path) -> None:
+    whole = finish(warm, write(tmp_path, recipe(train={"keep": 2})))
+    weights = tmp_path / "runs" / "tiny" / "checkpoints" / "update-12" / "weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    process = warm.start(tmp_path, TRAIN)
+    assert process.wait() == 0, process.stderr
+    assert "warning: going on from update 9 instead of 12: 3 updates are lost" in process.stderr
+    assert result(tmp_path) == whole
+    assert [event["update"] for event in events(tmp_path, "saved")] == [3, 6, 9, 12]
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -187,7 +225,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
             "train": [
                 {"src": "train.aa", "tgt": "train.bb", "weight": 0.5},
                 {"src": "more.aa", "tgt": "more.bb", "weight": 2},
-            ]  # noqa: E501
+            ]
         },
         "train": {
             "lr": 0.7,
@@ -310,7 +348,7 @@ def test_the_log_of_a_training_killed_many_times_is_one_story(
         assert ours == theirs
     updates = events(tmp_path, "update")
     assert updates[-1]["tgt_tokens"] == events(whole, "update")[-1]["tgt_tokens"]
-    assert all(a["tgt_tokens"] < b["tgt_tokens"] and a["epoch"] < b["epoch"] for a, b in zip(updates, updates[1:]))  # noqa: B905, E501, RUF007
+    assert all(a["tgt_tokens"] < b["tgt_tokens"] and a["epoch"] < b["epoch"] for a, b in pairwise(updates))
 
 
 def test_nothing_half_made_and_no_old_checkpoint_is_left(warm: Warm, tmp_path: Path) -> None:
@@ -331,3 +369,13 @@ def test_starting_a_finished_training_again_changes_nothing(warm: Warm, tmp_path
     write(tmp_path, recipe())
     assert finish(warm, tmp_path) == finish(warm, tmp_path)
     assert [event["update"] for event in events(tmp_path, "end")] == [12, 12]
+
+
+def test_a_log_that_cannot_be_written_stops_no_training(
+    warm: Warm, unbroken: Callable[..., Unbroken], tmp_path: Path
+) -> None:
+    (write(tmp_path, recipe()) / "runs" / "tiny" / "log.jsonl").mkdir(parents=True)
+    process = warm.start(tmp_path, TRAIN)
+    assert process.wait() == 0, process.stderr
+    assert process.stderr.count("training goes on without its log") == 1
+    assert result(tmp_path) == unbroken(recipe()).result

@@ -1,4 +1,4 @@
-"""Stopping on request, one process a run, and what ends or refuses a training: exit codes, words, and the disk after it."""
+"""Stopping on request, one process a run, what ends or refuses a training: exit codes, words, and the disk after it."""
 
 import json
 import random

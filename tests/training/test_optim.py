@@ -1,0 +1,160 @@
+"""Rates against values worked out by hand, optimisers against the papers' algorithms in NumPy."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nmt.recipe import (
+    SGD,
+    Adadelta,
+    Adam,
+    Constant,
+    Halving,
+    InverseSqrt,
+    Noam,
+    Optimizer,
+    Plateau,
+    Schedule,
+    Switch,
+    TrainConfig,
+)
+from nmt.training.optim import PlateauState, at_update, build_optimizer, learning_rate
+
+
+def rate(schedule: Schedule, lr: float, update: int, epoch: float = 0.0) -> float:
+    return learning_rate(schedule, lr, update, epoch, PlateauState())
+
+
+# Schedules.
+
+
+def test_constant_rises_over_its_warmup_and_stays() -> None:
+    assert [rate(Constant(warmup_updates=4), 2.0, u) for u in (1, 2, 3, 4, 5, 900)] == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+    assert rate(Constant(), 2.0, 1) == 2.0
+
+
+def test_inverse_sqrt_peaks_at_its_warmup_and_halves_with_four_times_the_updates() -> None:
+    schedule = InverseSqrt(kind="inverse_sqrt", warmup_updates=100)
+    wanted = {1: 0.03, 50: 1.5, 100: 3.0, 400: 1.5, 1600: 0.75, 2500: 0.6}
+    assert {u: rate(schedule, 3.0, u) for u in wanted} == pytest.approx(wanted, rel=1e-12)
+
+
+def test_noam_of_the_base_model_peaks_at_the_papers_rate() -> None:
+    """Vaswani et al. 2017, equation 3 with d_model 512, 4000 warm-up steps: 512^-0.5 * 4000^-0.5 = 6.99e-4."""
+    schedule = Noam(kind="noam", warmup_updates=4000, d_model=512)
+    assert rate(schedule, 1.0, 4000) == pytest.approx(7.0e-4, rel=2e-3)
+    assert rate(schedule, 1.0, 4000) == pytest.approx(1 / math.sqrt(512 * 4000), rel=1e-12)
+    assert rate(schedule, 1.0, 1) == pytest.approx(1.7469e-7, rel=1e-4)  # 512^-0.5 * 4000^-1.5
+    assert rate(schedule, 1.0, 100_000) == pytest.approx(1.39754e-4, rel=1e-5)  # (512 * 100000)^-0.5
+    assert rate(schedule, 2.0, 4000) == 2 * rate(schedule, 1.0, 4000)
+    assert max(range(3990, 4011), key=lambda u: rate(schedule, 1.0, u)) == 4000
+
+
+def test_halving_is_that_of_sutskever() -> None:
+    """Sutskever et al. 2014, 3.4: rate 0.7; after 5 epochs halved every half epoch; 7.5 epochs in all."""
+    schedule = Halving(kind="halving", from_epoch=5, every_epochs=0.5)
+    wanted = {0.0: 0.7, 4.999: 0.7, 5.0: 0.35, 5.499: 0.35, 5.5: 0.175, 6.0: 0.0875, 6.5: 0.04375, 7.0: 0.021875}
+    assert {e: rate(schedule, 0.7, 1, e) for e in wanted} == pytest.approx(wanted, rel=1e-12)
+    assert rate(schedule, 0.7, 1, 7.499) == pytest.approx(0.021875)
+
+
+def test_halving_is_that_of_luong() -> None:
+    """Luong et al. 2015, 4.1: rate 1; after 5 epochs halved every epoch; 10 epochs in all."""
+    schedule = Halving(kind="halving", from_epoch=5, every_epochs=1)
+    wanted = {0.0: 1.0, 4.9: 1.0, 5.0: 0.5, 5.9: 0.5, 6.0: 0.25, 7.0: 0.125, 8.0: 0.0625, 9.9: 0.03125}
+    assert {e: rate(schedule, 1.0, 1, e) for e in wanted} == wanted
+
+
+def test_plateau_cuts_after_its_patience_and_not_below_the_least_rate() -> None:
+    schedule = Plateau(kind="plateau", factor=0.5, patience=2, min_lr=0.2, warmup_updates=2)
+    state = PlateauState()
+
+    def after(*losses: float) -> float:
+        for loss in losses:
+            state.observe(loss, schedule)
+        return learning_rate(schedule, 1.0, 100, 0.0, state)
+
+    assert learning_rate(schedule, 1.0, 1, 0.0, state) == 0.5
+    assert after(3.0) == 1.0
+    assert after(3.0) == 1.0  # equal is not better: one
+    assert after(2.9) == 1.0  # better: the count begins anew
+    assert after(2.95) == 1.0
+    assert after(2.91) == 0.5  # two without a better one than 2.9
+    assert after(2.95) == 0.5
+    assert after(2.95) == 0.25
+    assert after(2.95, 2.95) == 0.2
+    assert state.best == 2.9
+
+
+def test_a_switch_begins_its_own_schedule_at_its_update() -> None:
+    later = InverseSqrt(kind="inverse_sqrt", warmup_updates=10)
+    train = TrainConfig(
+        batch_sentences=1,
+        updates=100,
+        lr=0.5,
+        switch=Switch(at_update=51, optimizer=SGD(kind="sgd"), lr=2.0, schedule=later),
+    )
+    assert at_update(train, 50) == (Adam(), 0.5, Constant(), 0)
+    assert at_update(train, 51) == (SGD(kind="sgd"), 2.0, later, 50)
+    _, lr, schedule, before = at_update(train, 51)
+    assert rate(schedule, lr, 51 - before) == pytest.approx(0.2)
+
+
+# Optimisers: x is driven by the gradients of a fixed sequence.
+
+GRADIENTS = np.random.default_rng(5).normal(size=(7, 4)) * np.array([1e-3, 0.1, 1.0, 30.0])
+START = np.array([0.5, -1.0, 2.0, 3.0])
+
+
+def driven(config: Optimizer, lr: float) -> np.ndarray:
+    """x after each of the gradients, in float64."""
+    x = nn.Parameter(torch.from_numpy(START.copy()))
+    optimizer = build_optimizer(config, [x], lr)
+    path = []
+    for gradient in GRADIENTS:
+        x.grad = torch.from_numpy(gradient.copy())
+        optimizer.step()
+        path.append(x.detach().numpy().copy())
+    return np.stack(path)
+
+
+@pytest.mark.parametrize("lr", [1.0, 0.3])
+def test_adadelta_is_zeilers_algorithm_1(lr: float) -> None:
+    rho, eps = 0.95, 1e-6
+    x, Eg2, Edx2, path = START.copy(), np.zeros(4), np.zeros(4), []
+    for g in GRADIENTS:
+        Eg2 = rho * Eg2 + (1 - rho) * g**2
+        dx = -np.sqrt(Edx2 + eps) / np.sqrt(Eg2 + eps) * g
+        Edx2 = rho * Edx2 + (1 - rho) * dx**2
+        x = x + lr * dx
+        path.append(x)
+    np.testing.assert_allclose(driven(Adadelta(kind="adadelta"), lr), path, rtol=1e-12)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_adam_is_that_of_kingma_and_ba_with_loshchilovs_decay(decay: float) -> None:
+    lr, b1, b2, eps = 0.02, 0.9, 0.98, 1e-9
+    x, m, v, path = START.copy(), np.zeros(4), np.zeros(4), []
+    for t, g in enumerate(GRADIENTS, 1):
+        x = x * (1 - lr * decay)
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        x = x - lr * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+        path.append(x)
+    np.testing.assert_allclose(driven(Adam(weight_decay=decay), lr), path, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+def test_sgd_follows_its_formula(momentum: float, nesterov: bool) -> None:
+    """Velocity v = mu v + g; x -= lr v, or with Nesterov's look ahead x -= lr (g + mu v) (Sutskever et al. 2013)."""
+    lr, decay = 0.05, 0.01
+    x, v, path = START.copy(), np.zeros(4), []
+    for g in GRADIENTS:
+        g = g + decay * x
+        v = momentum * v + g
+        x = x - lr * (g + momentum * v if nesterov else v)
+        path.append(x)
+    found = driven(SGD(kind="sgd", momentum=momentum, nesterov=nesterov, weight_decay=decay), lr)
+    np.testing.assert_allclose(found, path, rtol=1e-12)
