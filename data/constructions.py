@@ -297,7 +297,7 @@ def past_movement(draw: Draw) -> Pair:
         (lexicon.GO_OUT, "through the window", "par la fenêtre"),
     )
     action, en, fr = draw.pick(choices)
-    tense = draw.pick(("past", "perfect", "past"))
+    tense = draw.pick(("past", "perfect", "past")) if not en.startswith("very ") else "past"
     time = past_time(draw) if tense == "past" else ("", "")
     pair = clause(who, action, tense, (en, fr))
     return Pair(*with_time(pair, time, draw)) if time[0] else Pair(*pair)
@@ -550,8 +550,15 @@ NOTHING = tuple(
         "learn",
         "explain",
         "accept",
+        "refuse",
+        "receive",
+        "steal",
+        "order",
+        "use",
+        "repair",
+        "understand",
+        "hear",
     )
-    + ("refuse", "receive", "steal", "order", "use", "repair", "understand", "hear")
 )
 
 
@@ -578,7 +585,7 @@ def negation_nobody(draw: Draw) -> Pair:
     tense = draw.pick(("present", "past", "past", "future"))
     if action.en.base == "know" and tense == "future":
         tense = "present"
-    place = draw.pick((venue, location))(draw)
+    place = met(draw, action)
     fr = french_verb(who, action, tense, "personne")
     return Pair(
         f"{who.en} {verb_en(who, action, tense, 'not')} anybody {place[0]}",
@@ -721,7 +728,8 @@ MULTIPLE = (
 def neither_nor(draw: Draw) -> Pair:
     """He likes neither coffee nor tea."""
     who = subject(draw)
-    one, two = draw.pair(lexicon.nouns("fruit", "food", "drink", "vegetable", "dish", "sport", "science", "wild"))
+    meals = ("fruit", "food", "drink", "vegetable", "dish")
+    one, two = draw.pair(lexicon.nouns(*draw.pick((meals, meals, ("sport",), ("science",), ("wild",)))))
     first, second = generic(one), generic(two)
     return Pair(
         f"{who.en} {verb_en(who, lexicon.LIKE, 'present')} neither {first.en} nor {second.en}",
@@ -752,10 +760,17 @@ def direct_person_perfect(draw: Draw) -> Pair:
     action = draw.pick(DYNAMIC_SOCIAL)
     negation = "not" if draw.chance(0.25) else ""
     fr = french_verb(who, action, "past", "pas" if negation else "", (direct(other),), (other.gender, other.many))
-    place = draw.pick((venue, location))(draw)
+    place = met(draw, action)
     return Pair(
         f"{who.en} {verb_en(who, action, 'past', negation)} {object_en(other)} {place[0]}", f"{who.fr} {fr} {place[1]}"
     )
+
+
+def met(draw: Draw, action: Action) -> Both:
+    """Gives where people are met: one invites and follows them "to the hotel", and helps them "at the hotel"."""
+    if action.en.base in ("invite", "follow"):
+        return destination(draw)
+    return draw.pick((venue, location))(draw)
 
 
 def antecedent(draw: Draw, action: Action) -> Phrase:
@@ -1316,7 +1331,7 @@ def question_whom(draw: Draw) -> Pair:
     who = interlocutor(draw)
     action = draw.pick(tuple(a for a in DYNAMIC_SOCIAL if a.en.particle == "" or a.en.base in ("wait", "look")))
     tense = draw.pick(("past", "going_to", "future", "past"))
-    place = draw.pick((venue, location))(draw)
+    place = met(draw, action)
     return Pair(
         f"who {english.question(action.en, who.person, tense, who.en)} {place[0]}",
         f"qui est-ce que {who.fr} {french_verb(who, action, tense)} {place[1]}",
@@ -1333,7 +1348,7 @@ def question_where_is(draw: Draw) -> Pair:
     many = entry.kind not in ("relative", "venue") and draw.chance(0.5)
     owner = draw.pick(PRONOUNS)
     determiner = (
-        "the" if entry.kind in ("venue", "tool", "dishes") or draw.chance(0.3) and entry.kind != "relative" else "own"
+        "the" if entry.kind in ("venue", "tool", "dishes") or (draw.chance(0.3) and entry.kind != "relative") else "own"
     )
     adjective = adjective_of(draw, entry) if entry.kind in ("clothes", "footwear") and draw.chance(0.6) else None
     phrase = noun_phrase(entry, determiner, many, adjective, owner)
@@ -1487,7 +1502,7 @@ def question_price(draw: Draw) -> Pair:
             "clothes", "footwear", "jewel", "furniture", "device", "fruit", "dish", "text", "instrument", "thing"
         )
     )
-    many = draw.chance(0.5)
+    many = draw.chance(0.5) or entry.kind == "footwear"
     adjective = adjective_of(draw, entry, accept=lambda a: a.en != "expensive") if draw.chance(0.4) else None
     phrase = noun_phrase(entry, "these" if many else "this", many, adjective)
     return Pair(
@@ -1517,7 +1532,7 @@ def question_indirect(draw: Draw) -> Pair:
     action, rest = deed(draw, who, willed=planned(tense))
     en, fr = clause(who, action, tense, rest)
     word = draw.pick((("why", "pourquoi"), ("when", "quand"), ("where", "où"), ("if", "si"), ("how", "comment")))
-    if word[0] in ("where", "how") and action not in ACTIONS or word[0] == "how" and not action.progressive:
+    if (word[0] in ("where", "how") and action not in ACTIONS) or (word[0] == "how" and not action.progressive):
         word = ("why", "pourquoi")
     return Pair(f"do you know {word[0]} {en}", f"savez-vous {word[1]} {fr}", "?")
 
@@ -1748,7 +1763,7 @@ def predicate_thing(draw: Draw) -> Pair:
         return predicate_thing(draw)
     phrase = noun_phrase(entry, draw.pick(("the", "these" if many else "this")), many)
     degree = draw.pick((("very ", "très "), ("too ", "trop "), ("", "")))
-    if adjective.en in PLAIN_ADJECTIVES or degree[0] == "too " and adjective.en in GOOD_QUALITIES:
+    if adjective.en in PLAIN_ADJECTIVES or (degree[0] == "too " and adjective.en in GOOD_QUALITIES):
         degree = ("", "")
     past = draw.chance(0.3)
     verb = (
@@ -1979,9 +1994,7 @@ def comparative_equal(draw: Draw) -> Pair:
 def comparative_better(draw: Draw) -> Pair:
     """This soup is better than the salad."""
     kind = draw.pick(("food", "dish", "fruit", "drink", "show", "idea", "text"))
-    one, two = draw.pair(
-        tuple(n for n in lexicon.NOUNS[kind] if n.en not in ("problem", "mistake", "word", "sentence"))
-    )
+    one, two = draw.pair(tuple(n for n in lexicon.NOUNS[kind] if n.en not in INCOMPARABLE))
     many = kind in ("fruit", "dish") and draw.chance(0.5)
     first, second = noun_phrase(one, "these" if many else "this", many), noun_phrase(two, "the", many)
     word = draw.pick((("better", "meilleur"), ("worse", "pire")))
@@ -1990,6 +2003,12 @@ def comparative_better(draw: Draw) -> Pair:
         f"{first.en} {verb[0]} {word[0]} than {second.en}",
         f"{first.fr} {verb[1]} {french.agree(word[1], first.gender, many)} que {second.fr}",
     )
+
+
+INCOMPARABLE = (
+    *("problem", "mistake", "word", "sentence", "map", "menu", "dictionary"),
+    *("honey", "jam", "butter", "chocolate", "ice cream", "bread", "cheese"),
+)
 
 
 @construction
@@ -2228,7 +2247,7 @@ def price(draw: Draw) -> Pair:
     """This hat costs forty euros."""
     cheap = draw.chance(0.6)
     entry = draw.pick(lexicon.nouns(*(CHEAP if cheap else DEAR)))
-    many = draw.chance(0.4)
+    many = draw.chance(0.4) or entry.kind == "footwear"
     phrase = noun_phrase(entry, "these" if many else "this", many)
     if cheap:
         number = amount(draw, 5, 99)
@@ -2366,7 +2385,8 @@ def ordinal(draw: Draw) -> Pair:
     feminine = "première" if word[1] == "premier" else word[1]
     who = subject(draw)
     action, rest = act(draw, who, plain=True)
-    en, fr = clause(who, action, "perfect", rest)
+    # After "c'est la troisième fois que", French has the present.
+    en, fr = clause(who, action, "perfect", rest)[0], clause(who, action, "present", rest)[1]
     return Pair(f"it is the {word[0]} time that {en}", f"c'est la {feminine} fois que {fr}")
 
 
@@ -2485,18 +2505,22 @@ def there_is_not(draw: Draw) -> Pair:
     verb = draw.pick((("is", "are", "a"), ("was", "were", "avait")))
     more = draw.pick((("", "pas"), (" more", "plus")))
     en = f"any{more[0]} {entry.english(many)}"
-    place = indoors(draw) if entry.kind in ("furniture", "tool") else draw.pick(LARDER)
+    if entry.kind in ("furniture", "tool"):
+        place = indoors(draw)
+    else:
+        keeps = entry.kind in ("dishes", "ingredient") and entry.en != "cream"
+        place = draw.pick((*LARDER, ("in the cupboard", "dans le placard") if keeps else FRIDGE))
     return Pair(f"there {verb[many]} not {en} {place[0]}", f"il ne y {verb[2]} {more[1]} {phrase.fr} {place[1]}")
 
 
 LARDER: tuple[Both, ...] = (
     ("in the kitchen", "dans la cuisine"),
     ("on the table", "sur la table"),
-    ("in the cupboard", "dans le placard"),
     ("in the dining room", "dans la salle à manger"),
     ("in the basket", "dans le panier"),
     ("in the cellar", "dans la cave"),
 )
+FRIDGE: Both = ("in the fridge", "dans le réfrigérateur")
 
 
 @construction
@@ -2636,7 +2660,7 @@ def having(draw: Draw) -> Pair:
     )
     if entry.en in ("tower", "bridge", "palace", "father", "mother", "bus", "boss"):
         entry = lexicon.noun("house")
-    many = draw.chance(0.35) or entry.kind == "footwear" or who.many and entry.kind == "clothes"
+    many = draw.chance(0.35) or entry.kind == "footwear" or (who.many and entry.kind == "clothes")
     adjective = adjective_of(draw, entry) if draw.chance(0.5) else None
     negative = draw.chance(0.35)
     tense = draw.pick(("present", "past", "future", "present"))
@@ -2726,10 +2750,7 @@ def need(draw: Draw) -> Pair:
 def body_pain(draw: Draw) -> Pair:
     """My shoulder hurts."""
     entry = draw.pick(lexicon.NOUNS["body"])
-    if draw.chance(0.5):
-        who = draw.pick(PRONOUNS)
-    else:
-        who = named(draw) if draw.chance(0.5) else relative(draw)
+    who = draw.pick(PRONOUNS) if draw.chance(0.5) else named(draw) if draw.chance(0.5) else relative(draw)
     many = entry.en in PAINFUL_PAIRS and (who.many or draw.chance(0.5))
     part = noun_phrase(entry, "the", many)
     # Several people have several heads in English, but French keeps one each.
@@ -2791,7 +2812,7 @@ def possession_of(draw: Draw) -> Pair:
     )
     if entry.en in ("tower", "bridge", "palace", "bus", "garden"):
         entry = lexicon.noun("house")
-    many = draw.chance(0.3) and entry.kind not in ("room",)
+    many = (draw.chance(0.3) and entry.kind not in ("room",)) or shared_out(owner, entry)
     phrase = noun_phrase(entry, "the", many)
     adjective = adjective_of(draw, entry, False)
     if adjective is None:
@@ -2806,6 +2827,11 @@ def possession_of(draw: Draw) -> Pair:
         f"{genitive} {entry.english(many)} {verb[0]} {adjective.en}",
         f"{phrase.fr} {owner.with_de()} {verb[1]} {be_adjective(phrase, adjective)}",
     )
+
+
+def shared_out(owner: Phrase, entry: Noun) -> bool:
+    """Gives whether each of several owners has one: "the painters' hats"."""
+    return owner.many and entry.kind in lexicon.WORN
 
 
 @construction
@@ -2826,7 +2852,7 @@ def possession_object(draw: Draw) -> Pair:
     if owner.en == who.en:
         return possession_object(draw)
     genitive = owner.en + ("'" if owner.many and owner.en.endswith("s") else "'s")
-    many = draw.chance(0.3)
+    many = draw.chance(0.3) or shared_out(owner, entry)
     phrase = noun_phrase(entry, "the", many)
     en, fr = clause(who, action, draw.pick(("past", "perfect", "future" if action.willed else "past")))
     return Pair(f"{en} {genitive} {entry.english(many)}", f"{fr} {phrase.fr} {owner.with_de()}")
@@ -2995,6 +3021,8 @@ def position(draw: Draw) -> Pair:
     choices = (("on", "sur"), ("under", "sous"), ("behind", "derrière"), ("near", "près de"), ("in front of", "devant"))
     if entry.kind == "animal" or place.kind == "container" or place.en in ("mirror", "lamp", "clock", "carpet"):
         choices = (("near", "près de"), ("behind", "derrière"), ("in front of", "devant"))
+    if place.en == "cupboard" and entry.kind != "animal":
+        choices = (("in", "dans"), ("near", "près de"), ("in front of", "devant"))
     if entry.en in ("cow", "horse", "pig", "goat", "donkey", "sheep", "hen", "duck"):
         place = lexicon.noun("house")
     if entry == place:
@@ -3086,8 +3114,18 @@ def reflexive_perfect(draw: Draw) -> Pair:
     who = subject(draw)
     action = draw.pick(lexicon.REFLEXIVES)
     negation = "not" if draw.chance(0.3) else ""
-    time = past_time(draw)
+    # What one does daily is told of a day, and what did not happen did not happen "eight weeks ago".
+    far = action.en.particle in ("married", "lost", "for a walk", "fun", "bored") and not negation
+    time = past_time(draw) if far else draw.pick(LATELY)
     return Pair(*with_time(clause(who, action, "past", negation=negation), time, draw))
+
+
+LATELY: tuple[Both, ...] = (
+    ("yesterday", "hier"),
+    ("last night", "hier soir"),
+    ("the day before yesterday", "avant-hier"),
+    *((f"last {en}", f"{fr} dernier") for en, fr in lexicon.WEEKDAYS),
+)
 
 
 @construction
@@ -4017,7 +4055,9 @@ def passive_indefinite(draw: Draw) -> Pair:
         country = draw.pick(lands)
         land = next(place for place in lexicon.COUNTRIES if place.en == country)
         place = f"in {country}", land.inside
-        town = draw.pick((("", ""), ("at school ", "à l'école "), ("at the university ", "à l'université ")))
+        town = draw.pick((("", ""), ("at school ", "à l'école "), ("at university ", "à l'université ")))
+        # Nobody wonders that Japanese is "also" or "still" spoken in Japan.
+        degree = ("", "") if country == lands[0] else degree
     else:
         place = ("in this village", "dans ce village") if draw.chance(0.5) else ("in this region", "dans cette région")
         town = ("", "")
@@ -4223,7 +4263,7 @@ def story_key(text: str) -> str:
     return "because" if " because " in text else " ".join(text.split()[1:3])
 
 
-STORY_LINKS: tuple[Both, ...] = (("", ""), ("then ", "puis "), ("after that, ", "après cela, "), ("", ""))
+STORY_LINKS: tuple[Both, ...] = (("", ""), ("then ", "puis "), ("and after that ", "et après cela "), ("", ""))
 
 
 def setback(draw: Draw, who: Phrase, tense: str) -> Both:

@@ -703,7 +703,7 @@ ADJECTIVES: tuple[Adjective, ...] = (
     Adjective("happy", "heureux", _MINDS, False, "happier"),
     Adjective("sad", "triste", (*_MINDS, "show", "tune", "writing"), False, "sadder"),
     Adjective("rich", "riche", _MINDS, False, "richer"),
-    Adjective("strong", "fort", (*_MINDS, "animal"), False, "stronger"),
+    Adjective("strong", "fort", (*_MINDS, "animal"), False, "stronger", False),
     Adjective("funny", "drôle", (*_MINDS, "show", "writing"), False, "funnier"),
     Adjective("generous", "généreux", _MINDS),
     Adjective("curious", "curieux", (*_MINDS, "animal")),

@@ -256,7 +256,8 @@ def object_phrase(
         )
     single = entry.kind in SINGLE
     if many is None:
-        many = not single and draw.chance(0.8 if entry.kind == "footwear" else 0.45)
+        pair = entry.kind == "footwear" and entry.en != "glove"
+        many = pair or (not single and draw.chance(0.45))
     if many:
         choices = ["the", "some", "these", "two", "three", "several"]
         choices = [choice for choice in choices if not negative or choice in ("the", "these")]
@@ -267,7 +268,7 @@ def object_phrase(
             choices = ["the"]
     if own and entry.kind in OWNED and (owner.person != french.IL or draw.chance(0.6)):
         choices.append("own")
-    if negative and adjective is not None or definite:
+    if (negative and adjective is not None) or definite:
         choices = [choice for choice in choices if choice in ("the", "this", "these", "own")]
     determiner = choices[draw.random.randrange(len(choices))]
     return noun_phrase(entry, determiner, many, adjective, owner)
@@ -532,10 +533,8 @@ _ANYWHERE = (
 
 def setting(draw: Draw, action: Action) -> Both:
     """Gives a place that suits an act without an object."""
-    if (
-        action.en.base == "travel"
-        or action.en.base in ("work", "sing", "dance", "swim", "run", "study")
-        and draw.chance(0.3)
+    if action.en.base == "travel" or (
+        action.en.base in ("work", "sing", "dance", "swim", "run", "study") and draw.chance(0.3)
     ):
         return location(draw)
     if action.en.base == "work":
@@ -724,7 +723,7 @@ def object_of(
         # One does not accept one's own idea.
         several = draw.chance(0.4)
         return complement(action, noun_phrase(entry, draw.pick(("the", "these" if several else "this")), several))
-    definite = definite or negative and action.en.base not in HAVING_NONE
+    definite = definite or (negative and action.en.base not in HAVING_NONE)
     plain = plain or action.en.base in CHANGING
     many = {"count": True, "wear": entry.kind == "footwear"}.get(action.en.base)
     own = action.en.base not in ANOTHERS
