@@ -142,7 +142,7 @@ def present_habit(draw: Draw) -> Pair:
     who = subject(draw)
     action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.en.base in HABITUAL))
     rest = object_of(draw, action, who)
-    while COUNTED.search(rest[0]):
+    while not recurring(action, rest):
         rest = object_of(draw, action, who)
     return Pair(*with_time(clause(who, action, "present", rest), habit_time(draw), draw))
 
@@ -192,13 +192,34 @@ HABITUAL = (
 
 
 COUNTED = re.compile(r"\b(two|three|four|five|several)\b")
+DEFINITE = re.compile(r"(the|this|these|my|his|her|our|your|their) ")
+# One does these to a thing once, not every day.
+ONCE = (
+    *("eat", "drink", "buy", "sell", "write", "make", "prepare", "cut", "pick", "order", "choose", "sign", "build"),
+    *("plant", "break", "burn", "lose", "find", "steal", "receive", "rent", "finish", "begin", "catch", "send"),
+    *("solve", "cancel", "organise", "accept", "refuse", "take", "borrow", "copy", "translate", "forget"),
+)
+
+
+def recurring(action: Action, rest: Both) -> bool:
+    """Gives whether a deed may come back: one eats an apple every day, but not the apple."""
+    once = action in lexicon.TRANSITIVE and action.en.base in ONCE
+    return not COUNTED.search(rest[0]) and not (once and DEFINITE.match(rest[0]))
 
 
 def uncounted(draw: Draw, who: Phrase, negative: bool = False, ongoing: bool = False) -> tuple[Action, Both]:
     """Gives a deed that may become a habit: nobody rarely finishes several projects."""
     while True:
         action, rest = deed(draw, who, negative, ongoing)
-        if not COUNTED.search(rest[0]):
+        if action.en.particle != "for" and (negative or recurring(action, rest)) and not COUNTED.search(rest[0]):
+            return action, rest
+
+
+def habit(draw: Draw, who: Phrase) -> tuple[Action, Both]:
+    """Gives a deed whose simple present or imperfect needs no adverb: "he shouts", "he reads novels"."""
+    while True:
+        action, rest = uncounted(draw, who, ongoing=True)
+        if action not in lexicon.TRANSITIVE or action.en.base in HABITUAL:
             return action, rest
 
 
@@ -267,7 +288,9 @@ def past_social(draw: Draw) -> Pair:
 def past_motion(draw: Draw) -> Pair:
     """The tourists came back yesterday."""
     who = subject(draw)
-    return Pair(*with_time(clause(who, draw.pick(lexicon.MOTION), "past"), past_time(draw), draw))
+    action = draw.pick(lexicon.MOTION)
+    time = draw.pick(LATELY) if action in (lexicon.GO_OUT, lexicon.GO_HOME, lexicon.FALL) else past_time(draw)
+    return Pair(*with_time(clause(who, action, "past"), time, draw))
 
 
 @construction
@@ -340,8 +363,8 @@ def perfect_already(draw: Draw) -> Pair:
 def imperfect_used_to(draw: Draw) -> Pair:
     """He used to drink coffee every evening."""
     who = subject(draw)
-    action, rest = uncounted(draw, who, ongoing=True)
-    time = habit_time(draw) if draw.chance(0.5) else ("", "")
+    action, rest = habit(draw, who)
+    time = habit_time(draw) if action.en.base in HABITUAL and draw.chance(0.7) else ("", "")
     en, fr = clause(who, action, "used_to", rest)
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}")
 
@@ -450,7 +473,8 @@ def negation_present(draw: Draw) -> Pair:
     """The boy does not eat any cheese."""
     who = subject(draw)
     action, rest = act(draw, who, negative=True)
-    return Pair(*clause(who, action, "present", rest, negation="not"))
+    tense = "progressive" if action.progressive and action.en.base not in HABITUAL else "present"
+    return Pair(*clause(who, action, tense, rest, negation="not"))
 
 
 @construction
@@ -528,6 +552,8 @@ def negation_not_yet(draw: Draw) -> Pair:
     """I have not finished the letter yet."""
     who = subject(draw)
     action, rest = act(draw, who, negative=True)
+    while not action.willed and action.en.base not in ("receive", "understand"):
+        action, rest = act(draw, who, negative=True)
     return Pair(*clause(who, action, "perfect", rest, negation="not yet"))
 
 
@@ -768,8 +794,14 @@ def direct_person_perfect(draw: Draw) -> Pair:
 
 def met(draw: Draw, action: Action) -> Both:
     """Gives where people are met: one invites and follows them "to the hotel", and helps them "at the hotel"."""
+    if action.en.base == "invite" and draw.chance(0.6):
+        entry = lexicon.noun(
+            draw.pick(("restaurant", "theatre", "cinema", "hotel", "castle", "museum", "beach", "farm"))
+        )
+        return f"to the {entry.en}", noun_phrase(entry, "the").after("à")
     if action.en.base in ("invite", "follow"):
-        return destination(draw)
+        land = draw.pick((*lexicon.COUNTRIES, *lexicon.CITIES))
+        return (f"to {land.en}", land.inside) if action.en.base == "invite" else destination(draw)
     return draw.pick((venue, location))(draw)
 
 
@@ -1190,9 +1222,9 @@ def asked(who: Phrase, action: Action, tense: str, rest: Both) -> Both:
 def question_present(draw: Draw) -> Pair:
     """Does she read the newspaper every day?"""
     who = interlocutor(draw)
-    action, rest = uncounted(draw, who, ongoing=True)
+    action, rest = habit(draw, who)
     en, fr = asked(who, action, "present", rest)
-    time = habit_time(draw) if draw.chance(0.5) else ("", "")
+    time = habit_time(draw) if action.en.base in HABITUAL else ("", "")
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}", "?")
 
 
@@ -1331,7 +1363,8 @@ def question_whom(draw: Draw) -> Pair:
     who = interlocutor(draw)
     action = draw.pick(tuple(a for a in DYNAMIC_SOCIAL if a.en.particle == "" or a.en.base in ("wait", "look")))
     tense = draw.pick(("past", "going_to", "future", "past"))
-    place = met(draw, action)
+    # Not "who did you look at at the market".
+    place = location(draw) if action.en.particle == "at" else met(draw, action)
     return Pair(
         f"who {english.question(action.en, who.person, tense, who.en)} {place[0]}",
         f"qui est-ce que {who.fr} {french_verb(who, action, tense)} {place[1]}",
@@ -1502,7 +1535,7 @@ def question_price(draw: Draw) -> Pair:
             "clothes", "footwear", "jewel", "furniture", "device", "fruit", "dish", "text", "instrument", "thing"
         )
     )
-    many = draw.chance(0.5) or entry.kind == "footwear"
+    many = draw.chance(0.5) or entry.kind in ("footwear", "fruit")
     adjective = adjective_of(draw, entry, accept=lambda a: a.en != "expensive") if draw.chance(0.4) else None
     phrase = noun_phrase(entry, "these" if many else "this", many, adjective)
     return Pair(
@@ -1532,7 +1565,8 @@ def question_indirect(draw: Draw) -> Pair:
     action, rest = deed(draw, who, willed=planned(tense))
     en, fr = clause(who, action, tense, rest)
     word = draw.pick((("why", "pourquoi"), ("when", "quand"), ("where", "où"), ("if", "si"), ("how", "comment")))
-    if (word[0] in ("where", "how") and action not in ACTIONS) or (word[0] == "how" and not action.progressive):
+    known = {"where": action.en.base in PLACED, "how": action.progressive}
+    if not known.get(word[0], True) or (word[0] in known and action not in ACTIONS):
         word = ("why", "pourquoi")
     return Pair(f"do you know {word[0]} {en}", f"savez-vous {word[1]} {fr}", "?")
 
@@ -1546,9 +1580,8 @@ def relative_subject(draw: Draw) -> Pair:
     entry = draw.pick(tuple(n for n in lexicon.nouns("person") if n.en not in ("worker", "champion")))
     who = noun_phrase(entry, "the")
     job = noun_phrase(draw.pick(lexicon.NOUNS["job"]), "a")
-    action, rest = draw.pick(
-        ((lexicon.LIVE, location(draw)), (lexicon.INTRANSITIVE[1], venue(draw)), act(draw, who, plain=True))
-    )
+    work = (lexicon.INTRANSITIVE[1], venue(draw)) if entry.en not in ROYAL else (lexicon.LIVE, location(draw))
+    action, rest = draw.pick(((lexicon.LIVE, location(draw)), work, act(draw, who, plain=True)))
     tense = "present" if action in (lexicon.LIVE, lexicon.INTRANSITIVE[1]) else "past"
     one = clause(replace(who, en="who", fr="qui"), action, tense, rest)
     if entry.en not in ("man", "tourist", "guest", "customer", "traveller") or draw.chance(0.4):
@@ -1557,6 +1590,10 @@ def relative_subject(draw: Draw) -> Pair:
             return Pair(f"{who.en} {one[0]} is {adjective.en}", f"{who.fr} {one[1]} est {be_adjective(who, adjective)}")
     assert job.noun is not None
     return Pair(f"{who.en} {one[0]} is {job.en}", f"{who.fr} {one[1]} est {job.noun.fr}")
+
+
+# Nobody hires these.
+ROYAL = ("king", "queen", "prince", "princess", "president", "minister")
 
 
 @construction
@@ -1898,7 +1935,9 @@ def exclamation(draw: Draw) -> Pair:
         )
     )
     many = draw.chance(0.35)
-    adjective = adjective_of(draw, entry, accept=lambda a: a.en not in PLAIN_ADJECTIVES or a.en == "beautiful")
+    adjective = adjective_of(
+        draw, entry, accept=lambda a: a.en not in (*PLAIN_ADJECTIVES, "cold") or a.en == "beautiful"
+    )
     if adjective is None:
         return exclamation(draw)
     phrase = noun_phrase(entry, "a", many, adjective)
@@ -1966,7 +2005,7 @@ def comparative_more(draw: Draw) -> Pair:
 def comparative_less(draw: Draw) -> Pair:
     """This film is less interesting than the book."""
     one, two, adjective = comparison(draw)
-    if adjective.en in ("small", "big"):
+    if adjective.en in ("small", "big", "useless"):
         return comparative_less(draw)
     verb = ("are", "sont") if one.many else ("is", "est")
     return Pair(
@@ -2128,8 +2167,8 @@ def superlative_person(draw: Draw) -> Pair:
 def date_event(draw: Draw) -> Pair:
     """The exam will begin on 3 May."""
     phrase = noun_phrase(draw.pick(lexicon.nouns("gathering", "show")), "the")
-    day = date(draw)
     tense = draw.pick(("past", "future", "future"))
+    day = date(draw, tense)
     action = draw.pick(
         (
             Action(english.Verb("begin"), french.Verb("commencer")),
@@ -2143,13 +2182,14 @@ def date_event(draw: Draw) -> Pair:
 def date_deed(draw: Draw) -> Pair:
     """They arrived in Geneva on the first of June."""
     who = subject(draw)
-    day = date(draw)
+    tense = draw.pick(("past", "future"))
+    day = date(draw, tense)
     action = draw.pick((lexicon.ARRIVE, lexicon.COME_BACK, lexicon.LEAVE, lexicon.GO, lexicon.ARRIVE))
     rest = {
         "arrive": location(draw),
         "go": destination(draw),
     }.get(action.en.base, ("", ""))
-    en, fr = clause(who, action, draw.pick(("past", "future")), rest)
+    en, fr = clause(who, action, tense, rest)
     return Pair(f"{en} {day[0]}", f"{fr} {day[1]}")
 
 
@@ -3100,12 +3140,36 @@ def reflexive_present(draw: Draw) -> Pair:
     tense = draw.pick(("present", "future", "used_to"))
     time = hour(draw, True) if action.en.particle in ("up", "to bed", "asleep", "dressed") else ("", "")
     habit = habit_time(draw) if tense != "future" else future_time(draw)
-    if time[0]:
+    if action.en.base in HALTS:
+        time = draw.pick(HALTS[action.en.base])
+        habit = draw.pick(ROUND) if tense != "future" else ("tomorrow", "demain")
+    elif time[0]:
         day = draw.pick(lexicon.WEEKDAYS)
         often = draw.pick((("every day", "tous les jours"), (f"on {english.plural(day[0])}", f"le {day[1]}")))
         habit = often if tense != "future" else ("tomorrow", "demain")
     en, fr = clause(who, action, tense)
     return Pair(f"{en} {time[0]} {habit[0]}", f"{fr} {time[1]} {habit[1]}")
+
+
+# Where one sits down or stops, day after day.
+HALTS: dict[str, tuple[Both, ...]] = {
+    "sit": (("in the garden", "dans le jardin"), ("in this armchair", "dans ce fauteuil"), ("here", "ici")),
+    "stop": (("at the bakery", "à la boulangerie"), ("in this village", "dans ce village"), ("here", "ici")),
+    "hurry": (("", ""),),
+}
+_HOURS: tuple[Both, ...] = (("early", "tôt"), ("late", "tard"), ("very early", "très tôt"), ("very late", "très tard"))
+# How one rises and goes to bed, by the particle of the English verb.
+EARLY: dict[str, tuple[Both, ...]] = {
+    "up": _HOURS,
+    "to bed": _HOURS,
+    "asleep": _HOURS,
+    "dressed": (("quickly", "rapidement"), ("in the bedroom", "dans la chambre")),
+}
+ROUND: tuple[Both, ...] = (
+    ("every day", "tous les jours"),
+    ("every morning", "tous les matins"),
+    ("every evening", "tous les soirs"),
+)
 
 
 @construction
@@ -3117,7 +3181,10 @@ def reflexive_perfect(draw: Draw) -> Pair:
     # What one does daily is told of a day, and what did not happen did not happen "eight weeks ago".
     far = action.en.particle in ("married", "lost", "for a walk", "fun", "bored") and not negation
     time = past_time(draw) if far else draw.pick(LATELY)
-    return Pair(*with_time(clause(who, action, "past", negation=negation), time, draw))
+    place = draw.pick(HALTS.get(action.en.base, EARLY.get(action.en.particle, (("", ""),))))
+    # Nobody gets up early last night.
+    time = draw.pick(LATELY[2:]) if action.en.particle == "up" else time
+    return Pair(*with_time(clause(who, action, "past", place, negation=negation), time, draw))
 
 
 LATELY: tuple[Both, ...] = (
@@ -3285,7 +3352,9 @@ def linked_infinitive(draw: Draw) -> Pair:
     """He tried to open the gate."""
     who = subject(draw)
     action, rest = deed(draw, who, willed=True)
-    en, fr, preposition = draw.pick(LINKED)
+    # One learns a skill.
+    skilled = action.en.base in (*SKILLS, "swim", "dance", "sing", "cook", "run")
+    en, fr, preposition = draw.pick(tuple(link for link in LINKED if skilled or link[0] != "learn to"))
     head = english.Verb(en.split()[0])
     tense = draw.pick(("past", "past", "future"))
     if en == "hope to":
@@ -3376,7 +3445,7 @@ def purpose(draw: Draw) -> Pair:
     again = indefinite(draw, entry)
     action = next(a for a in lexicon.TRANSITIVE if a.en.base == place[1])
     shop = lexicon.noun(place[0])
-    tense = draw.pick(("past", "future", "going_to", "present"))
+    tense = draw.pick(("past", "future", "going_to", "progressive"))
     en, fr = clause(who, lexicon.GO, tense, (f"to the {shop.en}", french.contract("à", noun_phrase(shop, "the").fr)))
     return Pair(f"{en} to {base(action, again.en)}", f"{fr} pour {infinitive(action, who, again.fr)}")
 
@@ -3584,7 +3653,7 @@ def watering(draw: Draw, who: Phrase) -> tuple[Action, Both]:
 
 def reading(draw: Draw, who: Phrase) -> tuple[Action, Both]:
     """Gives something to read indoors."""
-    return done_to(draw, who, "read")
+    return done_to(draw, who, "read", ("cosy",))
 
 
 def wearing(draw: Draw, who: Phrase) -> tuple[Action, Both]:
@@ -3951,8 +4020,9 @@ def manner(draw: Draw) -> Pair:
     who = subject(draw)
     action, rest = manual(draw, who)
     adverb = draw.pick(MANNER)
-    en, fr = clause(who, action, draw.pick(("past", "progressive", "future")), rest)
-    return Pair(f"{en} {adverb[0]}", f"{fr} {adverb[1]}")
+    # The French adverb stands between the verb and its object.
+    en, fr = clause(who, action, draw.pick(("past", "progressive", "future")), (rest[0], f"{adverb[1]} {rest[1]}"))
+    return Pair(f"{en} {adverb[0]}", fr)
 
 
 def manual(draw: Draw, who: Phrase) -> tuple[Action, Both]:
@@ -4253,7 +4323,8 @@ def story(draw: Draw, clauses: int) -> Pair:
             told.add("but")
             link, two = ("but ", "mais "), setback(draw, again, tense)
         else:
-            link = draw.pick(STORY_LINKS)
+            link = draw.pick(tuple(pair for pair in STORY_LINKS if pair[0] not in told))
+            told.update(link[:1] if link[0].startswith("and") else ())
         en, fr = f"{en}, {link[0]}{two[0]}", f"{fr}, {link[1]}{two[1]}"
     return Pair(en, fr)
 

@@ -228,6 +228,8 @@ def adjective_of(
 PAIRED = ("footwear", "fruit", "vegetable", "plant")
 BARE = ("science", "language", "sport", "meal")
 OWNED = (*lexicon.GOODS, "vehicle", "animal", "idea", "dish_owned")
+# "His word" is a promise and "his sentence" a penalty.
+NOT_OWNED = ("word", "sentence", "rule")
 # One of these is all a sentence can take: "two televisions" and "these kitchens" read oddly.
 SINGLE = ("room", "meal", "area", "device", "structure", "venue", "building", "landscape", "vehicle", "instrument")
 
@@ -241,15 +243,18 @@ def object_phrase(
     definite: bool = False,
     many: bool | None = None,
     own: bool = True,
+    wanted: bool = False,
 ) -> Phrase:
     """Gives the noun as the object of a verb whose subject is `owner`.
 
     `negative` lets the article become "de"; `plain` leaves adjectives out; `many` settles the number;
-    without `own` the thing is not the subject's.
+    without `own` the thing is not the subject's; what is `wanted` is neither dirty nor broken.
     """
     if entry.kind in BARE:
         return generic(entry, many=False)
-    adjective = None if plain or not draw.chance(0.25) else adjective_of(draw, entry)
+    adjective = None
+    if not plain and draw.chance(0.25):
+        adjective = adjective_of(draw, entry, accept=lambda a: not (wanted and a.en in UNWANTED))
     if entry.mass:
         return noun_phrase(
             entry, draw.pick(("the", "the" if definite else "no" if negative else "some")), False, adjective
@@ -266,7 +271,7 @@ def object_phrase(
         choices = ["the", "this", "no" if negative else "a"]
         if single and entry.kind in ("room", "structure"):
             choices = ["the"]
-    if own and entry.kind in OWNED and (owner.person != french.IL or draw.chance(0.6)):
+    if own and entry.kind in OWNED and entry.en not in NOT_OWNED and (owner.person != french.IL or draw.chance(0.6)):
         choices.append("own")
     if (negative and adjective is not None) or definite:
         choices = [choice for choice in choices if choice in ("the", "this", "these", "own")]
@@ -513,6 +518,9 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
     "smoke": ("garden", "courtyard", "port", "beach", "farm"),
     "dream": ("bedroom", "garden", "library", "beach"),
 }
+# One laughs, smiles and shouts "at" people, so these are set in rooms.
+_INSIDE = ("kitchen", "garden", "corridor", "living room", "courtyard", "bedroom", "dining room")
+_SETTINGS.update(dict.fromkeys(("laugh", "smile", "shout"), _INSIDE))
 _ANYWHERE = (
     *(
         "school",
@@ -647,15 +655,15 @@ def clock(draw: Draw) -> Both:
 YEARS = tuple(range(1953, 2025, 3))
 
 
-def date(draw: Draw) -> Both:
-    """Gives a day of the year, in words or in figures, the year now and then."""
+def date(draw: Draw, tense: str) -> Both:
+    """Gives a day of the year, in words or in figures, the year now and then when it is past."""
     month = draw.pick(lexicon.MONTHS)
     if draw.chance(0.3):
         ordinal = draw.pick(tuple(range(len(lexicon.ORDINALS) - 1)))
         fr = "premier" if ordinal == 0 else UNITS_FR[ordinal + 1]
         return f"on the {lexicon.ORDINALS[ordinal][0]} of {month[0]}", f"le {fr} {month[1]}"
     day = draw.number(1, 28)
-    year = f" {draw.pick(YEARS)}" if draw.chance(0.4) else ""
+    year = f" {draw.pick(YEARS)}" if tense == "past" and draw.chance(0.6) else ""
     return f"on {day} {month[0]}{year}", f"le {'1er' if day == 1 else day} {month[1]}{year}"
 
 
@@ -714,6 +722,10 @@ def amount(draw: Draw, low: int, high: int) -> Both:
 ANOTHERS = ("borrow", "steal", "rent", "buy", "order", "choose", "catch")
 
 
+# What one does to things that are as they should be.
+WANTED = (*ANOTHERS, "eat", "drink", "wear", "use", "receive", "plant", "pick", "make", "draw", "prepare", "organise")
+
+
 def object_of(
     draw: Draw, action: Action, who: Phrase, negative: bool = False, plain: bool = False, definite: bool = False
 ) -> Both:
@@ -723,11 +735,13 @@ def object_of(
         # One does not accept one's own idea.
         several = draw.chance(0.4)
         return complement(action, noun_phrase(entry, draw.pick(("the", "these" if several else "this")), several))
-    definite = definite or (negative and action.en.base not in HAVING_NONE)
+    definite = definite or action.en.base == "forget" or (negative and action.en.base not in HAVING_NONE)
     plain = plain or action.en.base in CHANGING
     many = {"count": True, "wear": entry.kind == "footwear"}.get(action.en.base)
     own = action.en.base not in ANOTHERS
-    phrase = object_phrase(draw, entry, who, negative, plain, definite or many is True, many, own)
+    phrase = object_phrase(
+        draw, entry, who, negative, plain, definite or many is True, many, own, action.en.base in WANTED
+    )
     return complement(action, phrase)
 
 
