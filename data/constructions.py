@@ -14,6 +14,7 @@ from lexicon import Action, Noun
 from phrases import (
     FREQUENCY,
     HE,
+    LATELY,
     MANNER,
     PRONOUNS,
     SHE,
@@ -272,7 +273,7 @@ def past_event(draw: Draw) -> Pair:
     """We bought three apples yesterday."""
     who = subject(draw)
     action, rest = act(draw, who)
-    return Pair(*with_time(clause(who, action, "past", rest), past_time(draw), draw))
+    return Pair(*with_time(clause(who, action, "past", rest), past_time(draw, action), draw))
 
 
 @construction
@@ -281,7 +282,7 @@ def past_social(draw: Draw) -> Pair:
     who = subject(draw)
     action = draw.pick(DYNAMIC_SOCIAL)
     pair = clause(who, action, "past", complement(action, someone(draw, who)))
-    return Pair(*with_time(pair, past_time(draw), draw))
+    return Pair(*with_time(pair, past_time(draw, action), draw))
 
 
 @construction
@@ -385,7 +386,7 @@ def future_event(draw: Draw) -> Pair:
     """They will sell the house next year."""
     who = subject(draw)
     action, rest = act(draw, who, willed=True)
-    return Pair(*with_time(clause(who, action, "future", rest), future_time(draw), draw))
+    return Pair(*with_time(clause(who, action, "future", rest), future_time(draw, action), draw))
 
 
 @construction
@@ -401,7 +402,7 @@ def near_future(draw: Draw) -> Pair:
     """I am going to repair my bicycle tomorrow."""
     who = subject(draw)
     action, rest = deed(draw, who, willed=True)
-    return Pair(*with_time(clause(who, action, "going_to", rest), future_time(draw), draw))
+    return Pair(*with_time(clause(who, action, "going_to", rest), future_time(draw, action), draw))
 
 
 @construction
@@ -473,7 +474,11 @@ def negation_present(draw: Draw) -> Pair:
     """The boy does not eat any cheese."""
     who = subject(draw)
     action, rest = act(draw, who, negative=True)
-    tense = "progressive" if action.progressive and action.en.base not in HABITUAL else "present"
+    tense = (
+        "progressive"
+        if action.progressive and not (action.en.base in HABITUAL and recurring(action, rest))
+        else "present"
+    )
     return Pair(*clause(who, action, tense, rest, negation="not"))
 
 
@@ -484,7 +489,7 @@ def negation_perfect(draw: Draw) -> Pair:
     action, rest = act(draw, who, negative=True)
     tense = draw.pick(("past", "perfect"))
     en, fr = clause(who, action, tense, rest, negation="not")
-    time = past_time(draw) if tense == "past" and draw.chance(0.5) else ("", "")
+    time = past_time(draw, action) if tense == "past" and draw.chance(0.5) else ("", "")
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}")
 
 
@@ -494,7 +499,7 @@ def negation_future(draw: Draw) -> Pair:
     who = subject(draw)
     action, rest = deed(draw, who, negative=True, willed=True)
     en, fr = clause(who, action, draw.pick(("future", "going_to")), rest, negation="not")
-    time = future_time(draw) if draw.chance(0.5) else ("", "")
+    time = future_time(draw, action) if draw.chance(0.5) else ("", "")
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}")
 
 
@@ -595,7 +600,7 @@ def negation_nothing(draw: Draw) -> Pair:
     action = draw.pick(NOTHING)
     tense = draw.pick(("present", "past", "past", "future", "perfect"))
     place = somewhere(draw) if draw.chance(0.5) else ("", "")
-    time = time_for(draw, tense) if tense == "past" and draw.chance(0.4) else ("", "")
+    time = time_for(draw, tense, action) if tense == "past" and draw.chance(0.4) else ("", "")
     fr = french_verb(who, action, tense, "rien")
     return Pair(
         f"{who.en} {verb_en(who, action, tense, 'not')} anything {place[0]} {time[0]}",
@@ -773,7 +778,7 @@ def direct_person(draw: Draw) -> Pair:
     other = other_pronoun(draw, who)
     action = draw.pick(tuple(a for a in lexicon.SOCIAL))
     tense = "present" if action.stative else draw.pick(("present", "future", "used_to"))
-    time = time_for(draw, "present" if tense == "used_to" else tense) if not action.stative else ("", "")
+    time = time_for(draw, "present" if tense == "used_to" else tense, action) if not action.stative else ("", "")
     fr = french_verb(who, action, tense, clitics=(direct(other),))
     return Pair(f"{who.en} {verb_en(who, action, tense)} {object_en(other)} {time[0]}", f"{who.fr} {fr} {time[1]}")
 
@@ -926,7 +931,7 @@ def direct_thing_present(draw: Draw) -> Pair:
     tense = draw.pick(("going_to", "future", "future"))
     fr = french_verb(who, action, tense, clitics=(clitic(phrase),))
     verb = "are" if phrase.many else "is"
-    time = future_time(draw)
+    time = future_time(draw, action)
     return Pair(
         f"here {verb} {phrase.en}: {who.en} {verb_en(who, action, tense)} {it_en(phrase)} {time[0]}",
         f"voici {phrase.fr} : {who.fr} {fr} {time[1]}",
@@ -941,7 +946,7 @@ def indirect_person(draw: Draw) -> Pair:
     action = draw.pick(lexicon.GIVING)
     phrase = object_phrase(draw, draw.pick(lexicon.objects_of(action)), who)
     tense = draw.pick(("progressive", "past", "past", "future"))
-    time = time_for(draw, tense) if tense != "progressive" else ("", "")
+    time = time_for(draw, tense, action) if tense != "progressive" else ("", "")
     fr = french_verb(who, action, tense, clitics=(indirect(other),))
     return Pair(
         f"{who.en} {verb_en(who, action, tense)} {phrase.en} to {object_en(other)} {time[0]}",
@@ -1089,6 +1094,8 @@ def order_en(action: Action, rest: str, negative: bool = False) -> str:
 def order(draw: Draw) -> Pair:
     """Open the window, please."""
     action, rest = act(draw, YOU, willed=True)
+    while action.en.base in ("touch", "admire"):
+        action, rest = act(draw, YOU, willed=True)
     mark = draw.pick((".", "!", "."))
     please = (", please", ", s'il vous plaît") if draw.chance(0.6) else ("", "")
     fr = french.imperative_group(action.fr, french.VOUS)
@@ -1179,9 +1186,14 @@ _SPOTS: tuple[Both, ...] = (
 )
 # What may follow the order, by the particle of the English verb.
 ORDERED: dict[str, tuple[Both, ...]] = {
-    "up": _MOMENTS,
-    "dressed": (*_MOMENTS, ("in the bedroom", "dans la chambre"), ("in the bathroom", "dans la salle de bains")),
-    "to bed": _MOMENTS,
+    "up": (("now", "maintenant"), ("early tomorrow", "tôt demain"), ("", "")),
+    "dressed": (
+        ("now", "maintenant"),
+        ("quickly", "rapidement"),
+        ("in the bedroom", "dans la chambre"),
+        ("in the bathroom", "dans la salle de bains"),
+    ),
+    "to bed": (("now", "maintenant"), ("early this evening", "tôt ce soir"), ("", "")),
     "for a walk": (*_MOMENTS, ("in the garden", "dans le jardin")),
     "down": (*_SPOTS, ("in the kitchen", "dans la cuisine"), ("in the armchair", "dans le fauteuil")),
     "fun": (*_MOMENTS, *_SPOTS),
@@ -1205,6 +1217,8 @@ def suggestion(draw: Draw) -> Pair:
             ("tomorrow morning", "demain matin"),
         )
     )
+    if action.en.base == "build":
+        time = ("together", "ensemble")
     fr = french.imperative_group(action.fr, french.NOUS)
     return Pair(f"let us {base(action, rest[0])} {time[0]}", f"{fr} {rest[1]} {time[1]}", draw.pick((".", "!")))
 
@@ -1306,7 +1320,7 @@ def question_what(draw: Draw) -> Pair:
     action = draw.pick(tuple(a for a in ONGOING if a.en.base in WHAT))
     tense = draw.pick(("progressive", "past", "future", "going_to"))
     place = draw.pick((venue, location))(draw) if draw.chance(0.4) else ("", "")
-    time = time_for(draw, tense) if tense == "past" and draw.chance(0.5) else ("", "")
+    time = time_for(draw, tense, action) if tense == "past" and draw.chance(0.5) else ("", "")
     return Pair(
         f"what {english.question(action.en, who.person, tense, who.en)} {place[0]} {time[0]}",
         f"qu'est-ce que {who.fr} {french_verb(who, action, tense)} {place[1]} {time[1]}",
@@ -1593,7 +1607,7 @@ def relative_subject(draw: Draw) -> Pair:
 
 
 # Nobody hires these.
-ROYAL = ("king", "queen", "prince", "princess", "president", "minister")
+ROYAL = ("king", "queen", "prince", "princess", "president", "minister", "mayor")
 
 
 @construction
@@ -2045,7 +2059,7 @@ def comparative_better(draw: Draw) -> Pair:
 
 
 INCOMPARABLE = (
-    *("problem", "mistake", "word", "sentence", "map", "menu", "dictionary"),
+    *("problem", "mistake", "word", "sentence", "map", "menu", "dictionary", "rule", "exercise"),
     *("honey", "jam", "butter", "chocolate", "ice cream", "bread", "cheese"),
 )
 
@@ -2820,7 +2834,12 @@ def body_wash(draw: Draw) -> Pair:
     # The part of the body is the direct object, so the participle does not agree with the subject.
     fr = french.predicate(french.Verb("laver", reflexive=True), who.person, TENSES[tense])
     time = draw.pick(
-        (("before dinner", "avant le dîner"), ("before lunch", "avant le déjeuner"), ("", ""), time_for(draw, tense))
+        (
+            ("before dinner", "avant le dîner"),
+            ("before lunch", "avant le déjeuner"),
+            ("", ""),
+            time_for(draw, tense, wash),
+        )
     )
     if tense == "progressive":
         time = ("", "") if draw.chance(0.5) else ("in the bathroom", "dans la salle de bains")
@@ -3156,6 +3175,7 @@ HALTS: dict[str, tuple[Both, ...]] = {
     "sit": (("in the garden", "dans le jardin"), ("in this armchair", "dans ce fauteuil"), ("here", "ici")),
     "stop": (("at the bakery", "à la boulangerie"), ("in this village", "dans ce village"), ("here", "ici")),
     "hurry": (("", ""),),
+    "shave": (("", ""), ("in the bathroom", "dans la salle de bains")),
 }
 _HOURS: tuple[Both, ...] = (("early", "tôt"), ("late", "tard"), ("very early", "très tôt"), ("very late", "très tard"))
 # How one rises and goes to bed, by the particle of the English verb.
@@ -3185,14 +3205,6 @@ def reflexive_perfect(draw: Draw) -> Pair:
     # Nobody gets up early last night.
     time = draw.pick(LATELY[2:]) if action.en.particle == "up" else time
     return Pair(*with_time(clause(who, action, "past", place, negation=negation), time, draw))
-
-
-LATELY: tuple[Both, ...] = (
-    ("yesterday", "hier"),
-    ("last night", "hier soir"),
-    ("the day before yesterday", "avant-hier"),
-    *((f"last {en}", f"{fr} dernier") for en, fr in lexicon.WEEKDAYS),
-)
 
 
 @construction
@@ -3273,7 +3285,7 @@ def modal_pronoun(draw: Draw) -> Pair:
         action, pronoun_fr = draw.pick(tuple(a for a in DYNAMIC_SOCIAL if a.willed)), direct(other)
     else:
         action, pronoun_fr = draw.pick(tuple(a for a in lexicon.INDIRECT if a.willed)), indirect(other)
-    time = future_time(draw) if draw.chance(0.5) and modal[2] in ("future", "conditional") else ("", "")
+    time = future_time(draw, action) if draw.chance(0.5) and modal[2] in ("future", "conditional") else ("", "")
     return Pair(
         f"{who.en} {modal_en(modal, who)} {base(action)} {object_en(other)} {time[0]}",
         f"{who.fr} {modal_fr(modal, who)} {infinitive(action, who, clitics=(pronoun_fr,))} {time[1]}",
@@ -3443,7 +3455,7 @@ def purpose(draw: Draw) -> Pair:
     place = draw.pick(PURPOSES)
     entry = draw.pick(lexicon.entries(place[2]))
     again = indefinite(draw, entry)
-    action = next(a for a in lexicon.TRANSITIVE if a.en.base == place[1])
+    action = next(a for a in (*lexicon.TRANSITIVE, lexicon.SOCIAL[0]) if a.en.base == place[1])
     shop = lexicon.noun(place[0])
     tense = draw.pick(("past", "future", "going_to", "progressive"))
     en, fr = clause(who, lexicon.GO, tense, (f"to the {shop.en}", french.contract("à", noun_phrase(shop, "the").fr)))
@@ -3458,9 +3470,9 @@ PURPOSES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("bakery", "buy", ("baked",)),
     ("library", "read", ("library",)),
     ("library", "study", ("science", "language")),
-    ("cinema", "watch", ("film",)),
-    ("stadium", "watch", ("match",)),
-    ("theatre", "watch", ("theatre",)),
+    ("cinema", "see", ("film",)),
+    ("stadium", "see", ("match",)),
+    ("theatre", "see", ("theatre",)),
     ("farm", "buy", ("vegetable", "animal")),
     ("farm", "photograph", ("animal",)),
     ("university", "study", ("science", "language")),
@@ -3931,7 +3943,7 @@ def two_subjects(draw: Draw) -> Pair:
         (deed(draw, both, willed=planned(tense)), (lexicon.GO, destination(draw)), (lexicon.ARRIVE, ("", "")))
     )
     en, fr = clause(both, action, tense, rest)
-    time = time_for(draw, tense) if tense != "perfect" and (draw.chance(0.5) or not rest[0]) else ("", "")
+    time = time_for(draw, tense, action) if tense != "perfect" and (draw.chance(0.5) or not rest[0]) else ("", "")
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}")
 
 
@@ -4076,7 +4088,7 @@ def passive_past(draw: Draw) -> Pair:
         )
     )
     if verb[0] == "will be" and rest[0].startswith("in "):
-        rest = future_time(draw)
+        rest = future_time(draw, action)
     return Pair(
         f"{phrase.en} {verb[0]} {action.en.participle()} {rest[0]}", f"{phrase.fr} {verb[1]} {participle} {rest[1]}"
     )
@@ -4253,7 +4265,7 @@ def my_friend(draw: Draw) -> Pair:
         (deed(draw, who, willed=planned(tense)), (lexicon.GO, destination(draw)), (lexicon.ARRIVE, ("", "")))
     )
     en, fr = clause(who, action, tense, rest)
-    time = time_for(draw, tense) if draw.chance(0.5) or not rest[0] else ("", "")
+    time = time_for(draw, tense, action) if draw.chance(0.5) or not rest[0] else ("", "")
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}")
 
 
@@ -4307,8 +4319,9 @@ def story(draw: Draw, clauses: int) -> Pair:
     tense = draw.pick(("past", "future"))
     who = subject(draw, 0.3)
     again = pronoun(who)
-    time = past_time(draw) if tense == "past" else future_time(draw)
-    one = clause(who, *plain_deed(draw, who, tense))
+    action, _, rest = plain_deed(draw, who, tense)
+    time = time_for(draw, tense, action)
+    one = clause(who, action, tense, rest)
     en, fr = f"{time[0]}, {one[0]}", f"{time[1]}, {one[1]}"
     told: set[str] = set()
     for step in range(1, clauses):
@@ -4371,7 +4384,7 @@ def story_step(draw: Draw, who: Phrase, tense: str) -> Both:
     if dice < 0.25:
         shop, name, kinds = draw.pick(PURPOSES)
         place = noun_phrase(lexicon.noun(shop), "the")
-        action = next(a for a in lexicon.TRANSITIVE if a.en.base == name)
+        action = next(a for a in (*lexicon.TRANSITIVE, lexicon.SOCIAL[0]) if a.en.base == name)
         phrase = indefinite(draw, draw.pick(lexicon.entries(kinds)))
         en, fr = clause(who, lexicon.GO, tense, (f"to {place.en}", place.after("à")))
         return f"{en} to {base(action, phrase.en)}", f"{fr} pour {infinitive(action, who, phrase.fr)}"

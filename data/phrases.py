@@ -559,8 +559,33 @@ def planned(tense: str) -> bool:
     return tense in ("future", "going_to", "conditional")
 
 
-def past_time(draw: Draw) -> Both:
-    """Gives a moment of the past."""
+# What takes a moment is told of a day, not of a summer.
+BRIEF = (
+    *("sleep", "laugh", "cry", "smile", "shout", "wait", "cough", "smoke", "run", "walk", "eat", "read", "dream"),
+    *("look", "listen", "greet", "follow", "phone", "talk", "answer", "lie", "obey", "call", "show", "bring"),
+    *("lift", "push", "open", "close", "take", "carry", "count", "fill", "move", "touch", "cut", "wash", "make"),
+    *("drink", "taste", "prepare", "order", "burn", "break", "check", "feed", "water", "clean", "hear", "sing"),
+    *("explain", "tell", "understand", "hide", "wear", "copy", "sign", "use", "draw", "describe", "choose"),
+)
+LATELY: tuple[Both, ...] = (
+    ("yesterday", "hier"),
+    ("last night", "hier soir"),
+    ("the day before yesterday", "avant-hier"),
+    *((f"last {en}", f"{fr} dernier") for en, fr in lexicon.WEEKDAYS),
+)
+SHORTLY: tuple[Both, ...] = (
+    ("tomorrow", "demain"),
+    ("tomorrow morning", "demain matin"),
+    ("tonight", "ce soir"),
+    ("the day after tomorrow", "après-demain"),
+    *((f"next {en}", f"{fr} prochain") for en, fr in lexicon.WEEKDAYS),
+)
+
+
+def past_time(draw: Draw, action: Action | None = None) -> Both:
+    """Gives a moment of the past, one of the last days for what takes a moment."""
+    if action is not None and action.en.base in BRIEF:
+        return draw.pick(LATELY)
     if draw.chance(0.25):
         number, unit = (
             draw.pick(lexicon.NUMBERS[1:12]),
@@ -573,8 +598,10 @@ def past_time(draw: Draw) -> Both:
     return draw.pick(PAST_TIMES)
 
 
-def future_time(draw: Draw) -> Both:
-    """Gives a moment of the future."""
+def future_time(draw: Draw, action: Action | None = None) -> Both:
+    """Gives a moment of the future, one of the next days for what takes a moment."""
+    if action is not None and action.en.base in BRIEF:
+        return draw.pick(SHORTLY)
     if draw.chance(0.2):
         number, unit = (
             draw.pick(lexicon.NUMBERS[1:12]),
@@ -597,13 +624,13 @@ def habit_time(draw: Draw) -> Both:
     return draw.pick(HABITS)
 
 
-def time_for(draw: Draw, tense: str) -> Both:
-    """Gives a time that goes with an English tense."""
+def time_for(draw: Draw, tense: str, action: Action | None = None) -> Both:
+    """Gives a time that goes with an English tense, and with what is done."""
     if tense == "present":
         return habit_time(draw)
     if tense == "progressive":
         return draw.pick(NOW)
-    return future_time(draw) if tense in ("future", "going_to") else past_time(draw)
+    return future_time(draw, action) if tense in ("future", "going_to") else past_time(draw, action)
 
 
 UNITS_EN = ("", *(en for en, _ in lexicon.NUMBERS))
