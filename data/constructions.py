@@ -14,6 +14,7 @@ from lexicon import Action, Noun
 from phrases import (
     FREQUENCY,
     HE,
+    LATELY,
     MANNER,
     PRONOUNS,
     SHE,
@@ -142,7 +143,7 @@ def present_habit(draw: Draw) -> Pair:
     who = subject(draw)
     action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.en.base in HABITUAL))
     rest = object_of(draw, action, who)
-    while COUNTED.search(rest[0]):
+    while not recurring(action, rest):
         rest = object_of(draw, action, who)
     return Pair(*with_time(clause(who, action, "present", rest), habit_time(draw), draw))
 
@@ -192,13 +193,34 @@ HABITUAL = (
 
 
 COUNTED = re.compile(r"\b(two|three|four|five|several)\b")
+DEFINITE = re.compile(r"(the|this|these|my|his|her|our|your|their) ")
+# One does these to a thing once, not every day.
+ONCE = (
+    *("eat", "drink", "buy", "sell", "write", "make", "prepare", "cut", "pick", "order", "choose", "sign", "build"),
+    *("plant", "break", "burn", "lose", "find", "steal", "receive", "rent", "finish", "begin", "catch", "send"),
+    *("solve", "cancel", "organise", "accept", "refuse", "take", "borrow", "copy", "translate", "forget"),
+)
+
+
+def recurring(action: Action, rest: Both) -> bool:
+    """Gives whether a deed may come back: one eats an apple every day, but not the apple."""
+    once = action in lexicon.TRANSITIVE and action.en.base in ONCE
+    return not COUNTED.search(rest[0]) and not (once and DEFINITE.match(rest[0]))
 
 
 def uncounted(draw: Draw, who: Phrase, negative: bool = False, ongoing: bool = False) -> tuple[Action, Both]:
     """Gives a deed that may become a habit: nobody rarely finishes several projects."""
     while True:
         action, rest = deed(draw, who, negative, ongoing)
-        if not COUNTED.search(rest[0]):
+        if action.en.particle != "for" and (negative or recurring(action, rest)) and not COUNTED.search(rest[0]):
+            return action, rest
+
+
+def habit(draw: Draw, who: Phrase) -> tuple[Action, Both]:
+    """Gives a deed whose simple present or imperfect needs no adverb: "he shouts", "he reads novels"."""
+    while True:
+        action, rest = uncounted(draw, who, ongoing=True)
+        if action not in lexicon.TRANSITIVE or action.en.base in HABITUAL:
             return action, rest
 
 
@@ -251,7 +273,7 @@ def past_event(draw: Draw) -> Pair:
     """We bought three apples yesterday."""
     who = subject(draw)
     action, rest = act(draw, who)
-    return Pair(*with_time(clause(who, action, "past", rest), past_time(draw), draw))
+    return Pair(*with_time(clause(who, action, "past", rest), past_time(draw, action), draw))
 
 
 @construction
@@ -260,14 +282,16 @@ def past_social(draw: Draw) -> Pair:
     who = subject(draw)
     action = draw.pick(DYNAMIC_SOCIAL)
     pair = clause(who, action, "past", complement(action, someone(draw, who)))
-    return Pair(*with_time(pair, past_time(draw), draw))
+    return Pair(*with_time(pair, past_time(draw, action), draw))
 
 
 @construction
 def past_motion(draw: Draw) -> Pair:
     """The tourists came back yesterday."""
     who = subject(draw)
-    return Pair(*with_time(clause(who, draw.pick(lexicon.MOTION), "past"), past_time(draw), draw))
+    action = draw.pick(lexicon.MOTION)
+    time = draw.pick(LATELY) if action in (lexicon.GO_OUT, lexicon.GO_HOME, lexicon.FALL) else past_time(draw)
+    return Pair(*with_time(clause(who, action, "past"), time, draw))
 
 
 @construction
@@ -297,7 +321,7 @@ def past_movement(draw: Draw) -> Pair:
         (lexicon.GO_OUT, "through the window", "par la fenêtre"),
     )
     action, en, fr = draw.pick(choices)
-    tense = draw.pick(("past", "perfect", "past"))
+    tense = draw.pick(("past", "perfect", "past")) if not en.startswith("very ") else "past"
     time = past_time(draw) if tense == "past" else ("", "")
     pair = clause(who, action, tense, (en, fr))
     return Pair(*with_time(pair, time, draw)) if time[0] else Pair(*pair)
@@ -308,7 +332,9 @@ def birth(draw: Draw) -> Pair:
     """My grandmother was born in Lyon in 1956."""
     who = draw.pick((I, HE, SHE, WE, YOU, named(draw), person(draw), relative(draw)))
     place = location(draw)
-    year = draw.pick(YEARS)
+    # Whoever has a profession or a nephew was not born yesterday.
+    grown = who.noun is not None and (who.noun in ADULTS or who.noun.kind == "relative")
+    year = draw.pick(tuple(y for y in YEARS if y < 1995) if grown else YEARS)
     fr = french.predicate(french.Verb("naître", "être"), who.person, "perfect", gender=who.gender, many=who.many)
     return Pair(
         f"{who.en} {english.to_be(who.person, True)} born {place[0]} in {year}", f"{who.fr} {fr} {place[1]} en {year}"
@@ -340,8 +366,8 @@ def perfect_already(draw: Draw) -> Pair:
 def imperfect_used_to(draw: Draw) -> Pair:
     """He used to drink coffee every evening."""
     who = subject(draw)
-    action, rest = uncounted(draw, who, ongoing=True)
-    time = habit_time(draw) if draw.chance(0.5) else ("", "")
+    action, rest = habit(draw, who)
+    time = habit_time(draw) if action.en.base in HABITUAL and draw.chance(0.7) else ("", "")
     en, fr = clause(who, action, "used_to", rest)
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}")
 
@@ -362,7 +388,7 @@ def future_event(draw: Draw) -> Pair:
     """They will sell the house next year."""
     who = subject(draw)
     action, rest = act(draw, who, willed=True)
-    return Pair(*with_time(clause(who, action, "future", rest), future_time(draw), draw))
+    return Pair(*with_time(clause(who, action, "future", rest), future_time(draw, action), draw))
 
 
 @construction
@@ -378,7 +404,7 @@ def near_future(draw: Draw) -> Pair:
     """I am going to repair my bicycle tomorrow."""
     who = subject(draw)
     action, rest = deed(draw, who, willed=True)
-    return Pair(*with_time(clause(who, action, "going_to", rest), future_time(draw), draw))
+    return Pair(*with_time(clause(who, action, "going_to", rest), future_time(draw, action), draw))
 
 
 @construction
@@ -450,7 +476,12 @@ def negation_present(draw: Draw) -> Pair:
     """The boy does not eat any cheese."""
     who = subject(draw)
     action, rest = act(draw, who, negative=True)
-    return Pair(*clause(who, action, "present", rest, negation="not"))
+    tense = (
+        "progressive"
+        if action.progressive and not (action.en.base in HABITUAL and recurring(action, rest))
+        else "present"
+    )
+    return Pair(*clause(who, action, tense, rest, negation="not"))
 
 
 @construction
@@ -460,7 +491,7 @@ def negation_perfect(draw: Draw) -> Pair:
     action, rest = act(draw, who, negative=True)
     tense = draw.pick(("past", "perfect"))
     en, fr = clause(who, action, tense, rest, negation="not")
-    time = past_time(draw) if tense == "past" and draw.chance(0.5) else ("", "")
+    time = past_time(draw, action) if tense == "past" and draw.chance(0.5) else ("", "")
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}")
 
 
@@ -470,7 +501,7 @@ def negation_future(draw: Draw) -> Pair:
     who = subject(draw)
     action, rest = deed(draw, who, negative=True, willed=True)
     en, fr = clause(who, action, draw.pick(("future", "going_to")), rest, negation="not")
-    time = future_time(draw) if draw.chance(0.5) else ("", "")
+    time = future_time(draw, action) if draw.chance(0.5) else ("", "")
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}")
 
 
@@ -528,6 +559,8 @@ def negation_not_yet(draw: Draw) -> Pair:
     """I have not finished the letter yet."""
     who = subject(draw)
     action, rest = act(draw, who, negative=True)
+    while not action.willed and action.en.base not in ("receive", "understand"):
+        action, rest = act(draw, who, negative=True)
     return Pair(*clause(who, action, "perfect", rest, negation="not yet"))
 
 
@@ -550,8 +583,15 @@ NOTHING = tuple(
         "learn",
         "explain",
         "accept",
+        "refuse",
+        "receive",
+        "steal",
+        "order",
+        "use",
+        "repair",
+        "understand",
+        "hear",
     )
-    + ("refuse", "receive", "steal", "order", "use", "repair", "understand", "hear")
 )
 
 
@@ -562,7 +602,7 @@ def negation_nothing(draw: Draw) -> Pair:
     action = draw.pick(NOTHING)
     tense = draw.pick(("present", "past", "past", "future", "perfect"))
     place = somewhere(draw) if draw.chance(0.5) else ("", "")
-    time = time_for(draw, tense) if tense == "past" and draw.chance(0.4) else ("", "")
+    time = time_for(draw, tense, action) if tense == "past" and draw.chance(0.4) else ("", "")
     fr = french_verb(who, action, tense, "rien")
     return Pair(
         f"{who.en} {verb_en(who, action, tense, 'not')} anything {place[0]} {time[0]}",
@@ -578,7 +618,7 @@ def negation_nobody(draw: Draw) -> Pair:
     tense = draw.pick(("present", "past", "past", "future"))
     if action.en.base == "know" and tense == "future":
         tense = "present"
-    place = draw.pick((venue, location))(draw)
+    place = met(draw, action)
     fr = french_verb(who, action, tense, "personne")
     return Pair(
         f"{who.en} {verb_en(who, action, tense, 'not')} anybody {place[0]}",
@@ -594,6 +634,8 @@ def nobody_subject(draw: Draw) -> Pair:
     """Nobody closed the window."""
     tense = draw.pick(("past", "past", "future", "present"))
     action, rest = act(draw, WE, willed=planned(tense), definite=True)
+    if tense == "present" and action.progressive and action.en.base not in HABITUAL:
+        tense = "past"
     fr = french_verb(NOBODY, action, tense, "ne")
     return Pair(f"nobody {verb_en(NOBODY, action, tense)} {rest[0]}", f"personne {fr} {rest[1]}")
 
@@ -721,7 +763,8 @@ MULTIPLE = (
 def neither_nor(draw: Draw) -> Pair:
     """He likes neither coffee nor tea."""
     who = subject(draw)
-    one, two = draw.pair(lexicon.nouns("fruit", "food", "drink", "vegetable", "dish", "sport", "science", "wild"))
+    meals = ("fruit", "food", "drink", "vegetable", "dish")
+    one, two = draw.pair(lexicon.nouns(*draw.pick((meals, meals, ("sport",), ("science",), ("wild",)))))
     first, second = generic(one), generic(two)
     return Pair(
         f"{who.en} {verb_en(who, lexicon.LIKE, 'present')} neither {first.en} nor {second.en}",
@@ -739,7 +782,7 @@ def direct_person(draw: Draw) -> Pair:
     other = other_pronoun(draw, who)
     action = draw.pick(tuple(a for a in lexicon.SOCIAL))
     tense = "present" if action.stative else draw.pick(("present", "future", "used_to"))
-    time = time_for(draw, "present" if tense == "used_to" else tense) if not action.stative else ("", "")
+    time = time_for(draw, "present" if tense == "used_to" else tense, action) if not action.stative else ("", "")
     fr = french_verb(who, action, tense, clitics=(direct(other),))
     return Pair(f"{who.en} {verb_en(who, action, tense)} {object_en(other)} {time[0]}", f"{who.fr} {fr} {time[1]}")
 
@@ -752,10 +795,23 @@ def direct_person_perfect(draw: Draw) -> Pair:
     action = draw.pick(DYNAMIC_SOCIAL)
     negation = "not" if draw.chance(0.25) else ""
     fr = french_verb(who, action, "past", "pas" if negation else "", (direct(other),), (other.gender, other.many))
-    place = draw.pick((venue, location))(draw)
+    place = met(draw, action)
     return Pair(
         f"{who.en} {verb_en(who, action, 'past', negation)} {object_en(other)} {place[0]}", f"{who.fr} {fr} {place[1]}"
     )
+
+
+def met(draw: Draw, action: Action) -> Both:
+    """Gives where people are met: one invites and follows them "to the hotel", and helps them "at the hotel"."""
+    if action.en.base == "invite" and draw.chance(0.6):
+        entry = lexicon.noun(
+            draw.pick(("restaurant", "theatre", "cinema", "hotel", "castle", "museum", "beach", "farm"))
+        )
+        return f"to the {entry.en}", noun_phrase(entry, "the").after("à")
+    if action.en.base in ("invite", "follow"):
+        land = draw.pick((*lexicon.COUNTRIES, *lexicon.CITIES))
+        return (f"to {land.en}", land.inside) if action.en.base == "invite" else destination(draw)
+    return draw.pick((venue, location))(draw)
 
 
 def antecedent(draw: Draw, action: Action) -> Phrase:
@@ -879,7 +935,7 @@ def direct_thing_present(draw: Draw) -> Pair:
     tense = draw.pick(("going_to", "future", "future"))
     fr = french_verb(who, action, tense, clitics=(clitic(phrase),))
     verb = "are" if phrase.many else "is"
-    time = future_time(draw)
+    time = future_time(draw, action)
     return Pair(
         f"here {verb} {phrase.en}: {who.en} {verb_en(who, action, tense)} {it_en(phrase)} {time[0]}",
         f"voici {phrase.fr} : {who.fr} {fr} {time[1]}",
@@ -894,7 +950,7 @@ def indirect_person(draw: Draw) -> Pair:
     action = draw.pick(lexicon.GIVING)
     phrase = object_phrase(draw, draw.pick(lexicon.objects_of(action)), who)
     tense = draw.pick(("progressive", "past", "past", "future"))
-    time = time_for(draw, tense) if tense != "progressive" else ("", "")
+    time = time_for(draw, tense, action) if tense != "progressive" else ("", "")
     fr = french_verb(who, action, tense, clitics=(indirect(other),))
     return Pair(
         f"{who.en} {verb_en(who, action, tense)} {phrase.en} to {object_en(other)} {time[0]}",
@@ -1042,6 +1098,8 @@ def order_en(action: Action, rest: str, negative: bool = False) -> str:
 def order(draw: Draw) -> Pair:
     """Open the window, please."""
     action, rest = act(draw, YOU, willed=True)
+    while action.en.base in ("touch", "admire"):
+        action, rest = act(draw, YOU, willed=True)
     mark = draw.pick((".", "!", "."))
     please = (", please", ", s'il vous plaît") if draw.chance(0.6) else ("", "")
     fr = french.imperative_group(action.fr, french.VOUS)
@@ -1132,9 +1190,14 @@ _SPOTS: tuple[Both, ...] = (
 )
 # What may follow the order, by the particle of the English verb.
 ORDERED: dict[str, tuple[Both, ...]] = {
-    "up": _MOMENTS,
-    "dressed": (*_MOMENTS, ("in the bedroom", "dans la chambre"), ("in the bathroom", "dans la salle de bains")),
-    "to bed": _MOMENTS,
+    "up": (("now", "maintenant"), ("early tomorrow", "tôt demain"), ("", "")),
+    "dressed": (
+        ("now", "maintenant"),
+        ("quickly", "rapidement"),
+        ("in the bedroom", "dans la chambre"),
+        ("in the bathroom", "dans la salle de bains"),
+    ),
+    "to bed": (("now", "maintenant"), ("early this evening", "tôt ce soir"), ("", "")),
     "for a walk": (*_MOMENTS, ("in the garden", "dans le jardin")),
     "down": (*_SPOTS, ("in the kitchen", "dans la cuisine"), ("in the armchair", "dans le fauteuil")),
     "fun": (*_MOMENTS, *_SPOTS),
@@ -1158,6 +1221,8 @@ def suggestion(draw: Draw) -> Pair:
             ("tomorrow morning", "demain matin"),
         )
     )
+    if action.en.base == "build":
+        time = ("together", "ensemble")
     fr = french.imperative_group(action.fr, french.NOUS)
     return Pair(f"let us {base(action, rest[0])} {time[0]}", f"{fr} {rest[1]} {time[1]}", draw.pick((".", "!")))
 
@@ -1175,9 +1240,9 @@ def asked(who: Phrase, action: Action, tense: str, rest: Both) -> Both:
 def question_present(draw: Draw) -> Pair:
     """Does she read the newspaper every day?"""
     who = interlocutor(draw)
-    action, rest = uncounted(draw, who, ongoing=True)
+    action, rest = habit(draw, who)
     en, fr = asked(who, action, "present", rest)
-    time = habit_time(draw) if draw.chance(0.5) else ("", "")
+    time = habit_time(draw) if action.en.base in HABITUAL else ("", "")
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}", "?")
 
 
@@ -1259,7 +1324,7 @@ def question_what(draw: Draw) -> Pair:
     action = draw.pick(tuple(a for a in ONGOING if a.en.base in WHAT))
     tense = draw.pick(("progressive", "past", "future", "going_to"))
     place = draw.pick((venue, location))(draw) if draw.chance(0.4) else ("", "")
-    time = time_for(draw, tense) if tense == "past" and draw.chance(0.5) else ("", "")
+    time = time_for(draw, tense, action) if tense == "past" and draw.chance(0.5) else ("", "")
     return Pair(
         f"what {english.question(action.en, who.person, tense, who.en)} {place[0]} {time[0]}",
         f"qu'est-ce que {who.fr} {french_verb(who, action, tense)} {place[1]} {time[1]}",
@@ -1316,7 +1381,8 @@ def question_whom(draw: Draw) -> Pair:
     who = interlocutor(draw)
     action = draw.pick(tuple(a for a in DYNAMIC_SOCIAL if a.en.particle == "" or a.en.base in ("wait", "look")))
     tense = draw.pick(("past", "going_to", "future", "past"))
-    place = draw.pick((venue, location))(draw)
+    # Not "who did you look at at the market".
+    place = location(draw) if action.en.particle == "at" else met(draw, action)
     return Pair(
         f"who {english.question(action.en, who.person, tense, who.en)} {place[0]}",
         f"qui est-ce que {who.fr} {french_verb(who, action, tense)} {place[1]}",
@@ -1333,7 +1399,7 @@ def question_where_is(draw: Draw) -> Pair:
     many = entry.kind not in ("relative", "venue") and draw.chance(0.5)
     owner = draw.pick(PRONOUNS)
     determiner = (
-        "the" if entry.kind in ("venue", "tool", "dishes") or draw.chance(0.3) and entry.kind != "relative" else "own"
+        "the" if entry.kind in ("venue", "tool", "dishes") or (draw.chance(0.3) and entry.kind != "relative") else "own"
     )
     adjective = adjective_of(draw, entry) if entry.kind in ("clothes", "footwear") and draw.chance(0.6) else None
     phrase = noun_phrase(entry, determiner, many, adjective, owner)
@@ -1487,7 +1553,7 @@ def question_price(draw: Draw) -> Pair:
             "clothes", "footwear", "jewel", "furniture", "device", "fruit", "dish", "text", "instrument", "thing"
         )
     )
-    many = draw.chance(0.5)
+    many = draw.chance(0.5) or entry.kind in ("footwear", "fruit")
     adjective = adjective_of(draw, entry, accept=lambda a: a.en != "expensive") if draw.chance(0.4) else None
     phrase = noun_phrase(entry, "these" if many else "this", many, adjective)
     return Pair(
@@ -1517,7 +1583,8 @@ def question_indirect(draw: Draw) -> Pair:
     action, rest = deed(draw, who, willed=planned(tense))
     en, fr = clause(who, action, tense, rest)
     word = draw.pick((("why", "pourquoi"), ("when", "quand"), ("where", "où"), ("if", "si"), ("how", "comment")))
-    if word[0] in ("where", "how") and action not in ACTIONS or word[0] == "how" and not action.progressive:
+    known = {"where": action.en.base in PLACED, "how": action.progressive}
+    if not known.get(word[0], True) or (word[0] in known and action not in ACTIONS):
         word = ("why", "pourquoi")
     return Pair(f"do you know {word[0]} {en}", f"savez-vous {word[1]} {fr}", "?")
 
@@ -1531,9 +1598,8 @@ def relative_subject(draw: Draw) -> Pair:
     entry = draw.pick(tuple(n for n in lexicon.nouns("person") if n.en not in ("worker", "champion")))
     who = noun_phrase(entry, "the")
     job = noun_phrase(draw.pick(lexicon.NOUNS["job"]), "a")
-    action, rest = draw.pick(
-        ((lexicon.LIVE, location(draw)), (lexicon.INTRANSITIVE[1], venue(draw)), act(draw, who, plain=True))
-    )
+    work = (lexicon.INTRANSITIVE[1], venue(draw)) if entry.en not in ROYAL else (lexicon.LIVE, location(draw))
+    action, rest = draw.pick(((lexicon.LIVE, location(draw)), work, act(draw, who, plain=True)))
     tense = "present" if action in (lexicon.LIVE, lexicon.INTRANSITIVE[1]) else "past"
     one = clause(replace(who, en="who", fr="qui"), action, tense, rest)
     if entry.en not in ("man", "tourist", "guest", "customer", "traveller") or draw.chance(0.4):
@@ -1542,6 +1608,10 @@ def relative_subject(draw: Draw) -> Pair:
             return Pair(f"{who.en} {one[0]} is {adjective.en}", f"{who.fr} {one[1]} est {be_adjective(who, adjective)}")
     assert job.noun is not None
     return Pair(f"{who.en} {one[0]} is {job.en}", f"{who.fr} {one[1]} est {job.noun.fr}")
+
+
+# Nobody hires these.
+ROYAL = ("king", "queen", "prince", "princess", "president", "minister", "mayor")
 
 
 @construction
@@ -1748,7 +1818,7 @@ def predicate_thing(draw: Draw) -> Pair:
         return predicate_thing(draw)
     phrase = noun_phrase(entry, draw.pick(("the", "these" if many else "this")), many)
     degree = draw.pick((("very ", "très "), ("too ", "trop "), ("", "")))
-    if adjective.en in PLAIN_ADJECTIVES or degree[0] == "too " and adjective.en in GOOD_QUALITIES:
+    if adjective.en in PLAIN_ADJECTIVES or (degree[0] == "too " and adjective.en in GOOD_QUALITIES):
         degree = ("", "")
     past = draw.chance(0.3)
     verb = (
@@ -1883,7 +1953,9 @@ def exclamation(draw: Draw) -> Pair:
         )
     )
     many = draw.chance(0.35)
-    adjective = adjective_of(draw, entry, accept=lambda a: a.en not in PLAIN_ADJECTIVES or a.en == "beautiful")
+    adjective = adjective_of(
+        draw, entry, accept=lambda a: a.en not in (*PLAIN_ADJECTIVES, "cold") or a.en == "beautiful"
+    )
     if adjective is None:
         return exclamation(draw)
     phrase = noun_phrase(entry, "a", many, adjective)
@@ -1951,7 +2023,7 @@ def comparative_more(draw: Draw) -> Pair:
 def comparative_less(draw: Draw) -> Pair:
     """This film is less interesting than the book."""
     one, two, adjective = comparison(draw)
-    if adjective.en in ("small", "big"):
+    if adjective.en in ("small", "big", "useless"):
         return comparative_less(draw)
     verb = ("are", "sont") if one.many else ("is", "est")
     return Pair(
@@ -1979,9 +2051,7 @@ def comparative_equal(draw: Draw) -> Pair:
 def comparative_better(draw: Draw) -> Pair:
     """This soup is better than the salad."""
     kind = draw.pick(("food", "dish", "fruit", "drink", "show", "idea", "text"))
-    one, two = draw.pair(
-        tuple(n for n in lexicon.NOUNS[kind] if n.en not in ("problem", "mistake", "word", "sentence"))
-    )
+    one, two = draw.pair(tuple(n for n in lexicon.NOUNS[kind] if n.en not in INCOMPARABLE))
     many = kind in ("fruit", "dish") and draw.chance(0.5)
     first, second = noun_phrase(one, "these" if many else "this", many), noun_phrase(two, "the", many)
     word = draw.pick((("better", "meilleur"), ("worse", "pire")))
@@ -1990,6 +2060,12 @@ def comparative_better(draw: Draw) -> Pair:
         f"{first.en} {verb[0]} {word[0]} than {second.en}",
         f"{first.fr} {verb[1]} {french.agree(word[1], first.gender, many)} que {second.fr}",
     )
+
+
+INCOMPARABLE = (
+    *("problem", "mistake", "word", "sentence", "map", "menu", "dictionary", "rule", "exercise"),
+    *("honey", "jam", "butter", "chocolate", "ice cream", "bread", "cheese"),
+)
 
 
 @construction
@@ -2109,8 +2185,8 @@ def superlative_person(draw: Draw) -> Pair:
 def date_event(draw: Draw) -> Pair:
     """The exam will begin on 3 May."""
     phrase = noun_phrase(draw.pick(lexicon.nouns("gathering", "show")), "the")
-    day = date(draw)
     tense = draw.pick(("past", "future", "future"))
+    day = date(draw, tense)
     action = draw.pick(
         (
             Action(english.Verb("begin"), french.Verb("commencer")),
@@ -2124,13 +2200,14 @@ def date_event(draw: Draw) -> Pair:
 def date_deed(draw: Draw) -> Pair:
     """They arrived in Geneva on the first of June."""
     who = subject(draw)
-    day = date(draw)
+    tense = draw.pick(("past", "future"))
+    day = date(draw, tense)
     action = draw.pick((lexicon.ARRIVE, lexicon.COME_BACK, lexicon.LEAVE, lexicon.GO, lexicon.ARRIVE))
     rest = {
         "arrive": location(draw),
         "go": destination(draw),
     }.get(action.en.base, ("", ""))
-    en, fr = clause(who, action, draw.pick(("past", "future")), rest)
+    en, fr = clause(who, action, tense, rest)
     return Pair(f"{en} {day[0]}", f"{fr} {day[1]}")
 
 
@@ -2228,7 +2305,7 @@ def price(draw: Draw) -> Pair:
     """This hat costs forty euros."""
     cheap = draw.chance(0.6)
     entry = draw.pick(lexicon.nouns(*(CHEAP if cheap else DEAR)))
-    many = draw.chance(0.4)
+    many = draw.chance(0.4) or entry.kind == "footwear"
     phrase = noun_phrase(entry, "these" if many else "this", many)
     if cheap:
         number = amount(draw, 5, 99)
@@ -2366,7 +2443,8 @@ def ordinal(draw: Draw) -> Pair:
     feminine = "première" if word[1] == "premier" else word[1]
     who = subject(draw)
     action, rest = act(draw, who, plain=True)
-    en, fr = clause(who, action, "perfect", rest)
+    # After "c'est la troisième fois que", French has the present.
+    en, fr = clause(who, action, "perfect", rest)[0], clause(who, action, "present", rest)[1]
     return Pair(f"it is the {word[0]} time that {en}", f"c'est la {feminine} fois que {fr}")
 
 
@@ -2485,18 +2563,22 @@ def there_is_not(draw: Draw) -> Pair:
     verb = draw.pick((("is", "are", "a"), ("was", "were", "avait")))
     more = draw.pick((("", "pas"), (" more", "plus")))
     en = f"any{more[0]} {entry.english(many)}"
-    place = indoors(draw) if entry.kind in ("furniture", "tool") else draw.pick(LARDER)
+    if entry.kind in ("furniture", "tool"):
+        place = indoors(draw)
+    else:
+        keeps = entry.kind in ("dishes", "ingredient") and entry.en != "cream"
+        place = draw.pick((*LARDER, ("in the cupboard", "dans le placard") if keeps else FRIDGE))
     return Pair(f"there {verb[many]} not {en} {place[0]}", f"il ne y {verb[2]} {more[1]} {phrase.fr} {place[1]}")
 
 
 LARDER: tuple[Both, ...] = (
     ("in the kitchen", "dans la cuisine"),
     ("on the table", "sur la table"),
-    ("in the cupboard", "dans le placard"),
     ("in the dining room", "dans la salle à manger"),
     ("in the basket", "dans le panier"),
     ("in the cellar", "dans la cave"),
 )
+FRIDGE: Both = ("in the fridge", "dans le réfrigérateur")
 
 
 @construction
@@ -2636,7 +2718,7 @@ def having(draw: Draw) -> Pair:
     )
     if entry.en in ("tower", "bridge", "palace", "father", "mother", "bus", "boss"):
         entry = lexicon.noun("house")
-    many = draw.chance(0.35) or entry.kind == "footwear" or who.many and entry.kind == "clothes"
+    many = draw.chance(0.35) or entry.kind == "footwear" or (who.many and entry.kind == "clothes")
     adjective = adjective_of(draw, entry) if draw.chance(0.5) else None
     negative = draw.chance(0.35)
     tense = draw.pick(("present", "past", "future", "present"))
@@ -2726,10 +2808,7 @@ def need(draw: Draw) -> Pair:
 def body_pain(draw: Draw) -> Pair:
     """My shoulder hurts."""
     entry = draw.pick(lexicon.NOUNS["body"])
-    if draw.chance(0.5):
-        who = draw.pick(PRONOUNS)
-    else:
-        who = named(draw) if draw.chance(0.5) else relative(draw)
+    who = draw.pick(PRONOUNS) if draw.chance(0.5) else named(draw) if draw.chance(0.5) else relative(draw)
     many = entry.en in PAINFUL_PAIRS and (who.many or draw.chance(0.5))
     part = noun_phrase(entry, "the", many)
     # Several people have several heads in English, but French keeps one each.
@@ -2759,7 +2838,12 @@ def body_wash(draw: Draw) -> Pair:
     # The part of the body is the direct object, so the participle does not agree with the subject.
     fr = french.predicate(french.Verb("laver", reflexive=True), who.person, TENSES[tense])
     time = draw.pick(
-        (("before dinner", "avant le dîner"), ("before lunch", "avant le déjeuner"), ("", ""), time_for(draw, tense))
+        (
+            ("before dinner", "avant le dîner"),
+            ("before lunch", "avant le déjeuner"),
+            ("", ""),
+            time_for(draw, tense, wash),
+        )
     )
     if tense == "progressive":
         time = ("", "") if draw.chance(0.5) else ("in the bathroom", "dans la salle de bains")
@@ -2791,7 +2875,7 @@ def possession_of(draw: Draw) -> Pair:
     )
     if entry.en in ("tower", "bridge", "palace", "bus", "garden"):
         entry = lexicon.noun("house")
-    many = draw.chance(0.3) and entry.kind not in ("room",)
+    many = (draw.chance(0.3) and entry.kind not in ("room",)) or shared_out(owner, entry)
     phrase = noun_phrase(entry, "the", many)
     adjective = adjective_of(draw, entry, False)
     if adjective is None:
@@ -2806,6 +2890,11 @@ def possession_of(draw: Draw) -> Pair:
         f"{genitive} {entry.english(many)} {verb[0]} {adjective.en}",
         f"{phrase.fr} {owner.with_de()} {verb[1]} {be_adjective(phrase, adjective)}",
     )
+
+
+def shared_out(owner: Phrase, entry: Noun) -> bool:
+    """Gives whether each of several owners has one: "the painters' hats"."""
+    return owner.many and entry.kind in lexicon.WORN
 
 
 @construction
@@ -2826,7 +2915,7 @@ def possession_object(draw: Draw) -> Pair:
     if owner.en == who.en:
         return possession_object(draw)
     genitive = owner.en + ("'" if owner.many and owner.en.endswith("s") else "'s")
-    many = draw.chance(0.3)
+    many = draw.chance(0.3) or shared_out(owner, entry)
     phrase = noun_phrase(entry, "the", many)
     en, fr = clause(who, action, draw.pick(("past", "perfect", "future" if action.willed else "past")))
     return Pair(f"{en} {genitive} {entry.english(many)}", f"{fr} {phrase.fr} {owner.with_de()}")
@@ -2995,6 +3084,8 @@ def position(draw: Draw) -> Pair:
     choices = (("on", "sur"), ("under", "sous"), ("behind", "derrière"), ("near", "près de"), ("in front of", "devant"))
     if entry.kind == "animal" or place.kind == "container" or place.en in ("mirror", "lamp", "clock", "carpet"):
         choices = (("near", "près de"), ("behind", "derrière"), ("in front of", "devant"))
+    if place.en == "cupboard" and entry.kind != "animal":
+        choices = (("in", "dans"), ("near", "près de"), ("in front of", "devant"))
     if entry.en in ("cow", "horse", "pig", "goat", "donkey", "sheep", "hen", "duck"):
         place = lexicon.noun("house")
     if entry == place:
@@ -3072,12 +3163,37 @@ def reflexive_present(draw: Draw) -> Pair:
     tense = draw.pick(("present", "future", "used_to"))
     time = hour(draw, True) if action.en.particle in ("up", "to bed", "asleep", "dressed") else ("", "")
     habit = habit_time(draw) if tense != "future" else future_time(draw)
-    if time[0]:
+    if action.en.base in HALTS:
+        time = draw.pick(HALTS[action.en.base])
+        habit = draw.pick(ROUND) if tense != "future" else ("tomorrow", "demain")
+    elif time[0]:
         day = draw.pick(lexicon.WEEKDAYS)
         often = draw.pick((("every day", "tous les jours"), (f"on {english.plural(day[0])}", f"le {day[1]}")))
         habit = often if tense != "future" else ("tomorrow", "demain")
     en, fr = clause(who, action, tense)
     return Pair(f"{en} {time[0]} {habit[0]}", f"{fr} {time[1]} {habit[1]}")
+
+
+# Where one sits down or stops, day after day.
+HALTS: dict[str, tuple[Both, ...]] = {
+    "sit": (("in the garden", "dans le jardin"), ("in this armchair", "dans ce fauteuil"), ("here", "ici")),
+    "stop": (("at the bakery", "à la boulangerie"), ("in this village", "dans ce village"), ("here", "ici")),
+    "hurry": (("", ""),),
+    "shave": (("", ""), ("in the bathroom", "dans la salle de bains")),
+}
+_HOURS: tuple[Both, ...] = (("early", "tôt"), ("late", "tard"), ("very early", "très tôt"), ("very late", "très tard"))
+# How one rises and goes to bed, by the particle of the English verb.
+EARLY: dict[str, tuple[Both, ...]] = {
+    "up": _HOURS,
+    "to bed": _HOURS,
+    "asleep": _HOURS,
+    "dressed": (("quickly", "rapidement"), ("in the bedroom", "dans la chambre")),
+}
+ROUND: tuple[Both, ...] = (
+    ("every day", "tous les jours"),
+    ("every morning", "tous les matins"),
+    ("every evening", "tous les soirs"),
+)
 
 
 @construction
@@ -3086,8 +3202,13 @@ def reflexive_perfect(draw: Draw) -> Pair:
     who = subject(draw)
     action = draw.pick(lexicon.REFLEXIVES)
     negation = "not" if draw.chance(0.3) else ""
-    time = past_time(draw)
-    return Pair(*with_time(clause(who, action, "past", negation=negation), time, draw))
+    # What one does daily is told of a day, and what did not happen did not happen "eight weeks ago".
+    far = action.en.particle in ("married", "lost", "for a walk", "fun", "bored") and not negation
+    time = past_time(draw) if far else draw.pick(LATELY)
+    place = draw.pick(HALTS.get(action.en.base, EARLY.get(action.en.particle, (("", ""),))))
+    # Nobody gets up early last night.
+    time = draw.pick(LATELY[2:]) if action.en.particle == "up" else time
+    return Pair(*with_time(clause(who, action, "past", place, negation=negation), time, draw))
 
 
 @construction
@@ -3168,7 +3289,7 @@ def modal_pronoun(draw: Draw) -> Pair:
         action, pronoun_fr = draw.pick(tuple(a for a in DYNAMIC_SOCIAL if a.willed)), direct(other)
     else:
         action, pronoun_fr = draw.pick(tuple(a for a in lexicon.INDIRECT if a.willed)), indirect(other)
-    time = future_time(draw) if draw.chance(0.5) and modal[2] in ("future", "conditional") else ("", "")
+    time = future_time(draw, action) if draw.chance(0.5) and modal[2] in ("future", "conditional") else ("", "")
     return Pair(
         f"{who.en} {modal_en(modal, who)} {base(action)} {object_en(other)} {time[0]}",
         f"{who.fr} {modal_fr(modal, who)} {infinitive(action, who, clitics=(pronoun_fr,))} {time[1]}",
@@ -3247,7 +3368,9 @@ def linked_infinitive(draw: Draw) -> Pair:
     """He tried to open the gate."""
     who = subject(draw)
     action, rest = deed(draw, who, willed=True)
-    en, fr, preposition = draw.pick(LINKED)
+    # One learns a skill.
+    skilled = action.en.base in (*SKILLS, "swim", "dance", "sing", "cook", "run")
+    en, fr, preposition = draw.pick(tuple(link for link in LINKED if skilled or link[0] != "learn to"))
     head = english.Verb(en.split()[0])
     tense = draw.pick(("past", "past", "future"))
     if en == "hope to":
@@ -3336,9 +3459,9 @@ def purpose(draw: Draw) -> Pair:
     place = draw.pick(PURPOSES)
     entry = draw.pick(lexicon.entries(place[2]))
     again = indefinite(draw, entry)
-    action = next(a for a in lexicon.TRANSITIVE if a.en.base == place[1])
+    action = next(a for a in (*lexicon.TRANSITIVE, lexicon.SOCIAL[0]) if a.en.base == place[1])
     shop = lexicon.noun(place[0])
-    tense = draw.pick(("past", "future", "going_to", "present"))
+    tense = draw.pick(("past", "future", "going_to", "progressive"))
     en, fr = clause(who, lexicon.GO, tense, (f"to the {shop.en}", french.contract("à", noun_phrase(shop, "the").fr)))
     return Pair(f"{en} to {base(action, again.en)}", f"{fr} pour {infinitive(action, who, again.fr)}")
 
@@ -3351,13 +3474,13 @@ PURPOSES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("bakery", "buy", ("baked",)),
     ("library", "read", ("library",)),
     ("library", "study", ("science", "language")),
-    ("cinema", "watch", ("film",)),
-    ("stadium", "watch", ("match",)),
-    ("theatre", "watch", ("theatre",)),
+    ("cinema", "see", ("film",)),
+    ("stadium", "see", ("match",)),
+    ("theatre", "see", ("theatre",)),
     ("farm", "buy", ("vegetable", "animal")),
     ("farm", "photograph", ("animal",)),
     ("university", "study", ("science", "language")),
-    ("school", "learn", ("language", "science")),
+    ("school", "learn", ("language",)),
     ("library", "borrow", ("text_lent",)),
     ("museum", "admire", ("painting",)),
 )
@@ -3546,7 +3669,7 @@ def watering(draw: Draw, who: Phrase) -> tuple[Action, Both]:
 
 def reading(draw: Draw, who: Phrase) -> tuple[Action, Both]:
     """Gives something to read indoors."""
-    return done_to(draw, who, "read")
+    return done_to(draw, who, "read", ("cosy",))
 
 
 def wearing(draw: Draw, who: Phrase) -> tuple[Action, Both]:
@@ -3824,7 +3947,7 @@ def two_subjects(draw: Draw) -> Pair:
         (deed(draw, both, willed=planned(tense)), (lexicon.GO, destination(draw)), (lexicon.ARRIVE, ("", "")))
     )
     en, fr = clause(both, action, tense, rest)
-    time = time_for(draw, tense) if tense != "perfect" and (draw.chance(0.5) or not rest[0]) else ("", "")
+    time = time_for(draw, tense, action) if tense != "perfect" and (draw.chance(0.5) or not rest[0]) else ("", "")
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}")
 
 
@@ -3913,8 +4036,9 @@ def manner(draw: Draw) -> Pair:
     who = subject(draw)
     action, rest = manual(draw, who)
     adverb = draw.pick(MANNER)
-    en, fr = clause(who, action, draw.pick(("past", "progressive", "future")), rest)
-    return Pair(f"{en} {adverb[0]}", f"{fr} {adverb[1]}")
+    # The French adverb stands between the verb and its object.
+    en, fr = clause(who, action, draw.pick(("past", "progressive", "future")), (rest[0], f"{adverb[1]} {rest[1]}"))
+    return Pair(f"{en} {adverb[0]}", fr)
 
 
 def manual(draw: Draw, who: Phrase) -> tuple[Action, Both]:
@@ -3968,7 +4092,7 @@ def passive_past(draw: Draw) -> Pair:
         )
     )
     if verb[0] == "will be" and rest[0].startswith("in "):
-        rest = future_time(draw)
+        rest = future_time(draw, action)
     return Pair(
         f"{phrase.en} {verb[0]} {action.en.participle()} {rest[0]}", f"{phrase.fr} {verb[1]} {participle} {rest[1]}"
     )
@@ -4017,7 +4141,9 @@ def passive_indefinite(draw: Draw) -> Pair:
         country = draw.pick(lands)
         land = next(place for place in lexicon.COUNTRIES if place.en == country)
         place = f"in {country}", land.inside
-        town = draw.pick((("", ""), ("at school ", "à l'école "), ("at the university ", "à l'université ")))
+        town = draw.pick((("", ""), ("at school ", "à l'école "), ("at university ", "à l'université ")))
+        # Nobody wonders that Japanese is "also" or "still" spoken in Japan.
+        degree = ("", "") if country == lands[0] else degree
     else:
         place = ("in this village", "dans ce village") if draw.chance(0.5) else ("in this region", "dans cette région")
         town = ("", "")
@@ -4143,7 +4269,7 @@ def my_friend(draw: Draw) -> Pair:
         (deed(draw, who, willed=planned(tense)), (lexicon.GO, destination(draw)), (lexicon.ARRIVE, ("", "")))
     )
     en, fr = clause(who, action, tense, rest)
-    time = time_for(draw, tense) if draw.chance(0.5) or not rest[0] else ("", "")
+    time = time_for(draw, tense, action) if draw.chance(0.5) or not rest[0] else ("", "")
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}")
 
 
@@ -4197,8 +4323,9 @@ def story(draw: Draw, clauses: int) -> Pair:
     tense = draw.pick(("past", "future"))
     who = subject(draw, 0.3)
     again = pronoun(who)
-    time = past_time(draw) if tense == "past" else future_time(draw)
-    one = clause(who, *plain_deed(draw, who, tense))
+    action, _, rest = plain_deed(draw, who, tense)
+    time = time_for(draw, tense, action)
+    one = clause(who, action, tense, rest)
     en, fr = f"{time[0]}, {one[0]}", f"{time[1]}, {one[1]}"
     told: set[str] = set()
     for step in range(1, clauses):
@@ -4213,7 +4340,8 @@ def story(draw: Draw, clauses: int) -> Pair:
             told.add("but")
             link, two = ("but ", "mais "), setback(draw, again, tense)
         else:
-            link = draw.pick(STORY_LINKS)
+            link = draw.pick(tuple(pair for pair in STORY_LINKS if pair[0] not in told))
+            told.update(link[:1] if link[0].startswith("and") else ())
         en, fr = f"{en}, {link[0]}{two[0]}", f"{fr}, {link[1]}{two[1]}"
     return Pair(en, fr)
 
@@ -4223,7 +4351,7 @@ def story_key(text: str) -> str:
     return "because" if " because " in text else " ".join(text.split()[1:3])
 
 
-STORY_LINKS: tuple[Both, ...] = (("", ""), ("then ", "puis "), ("after that, ", "après cela, "), ("", ""))
+STORY_LINKS: tuple[Both, ...] = (("", ""), ("then ", "puis "), ("and after that ", "et après cela "), ("", ""))
 
 
 def setback(draw: Draw, who: Phrase, tense: str) -> Both:
@@ -4260,7 +4388,7 @@ def story_step(draw: Draw, who: Phrase, tense: str) -> Both:
     if dice < 0.25:
         shop, name, kinds = draw.pick(PURPOSES)
         place = noun_phrase(lexicon.noun(shop), "the")
-        action = next(a for a in lexicon.TRANSITIVE if a.en.base == name)
+        action = next(a for a in (*lexicon.TRANSITIVE, lexicon.SOCIAL[0]) if a.en.base == name)
         phrase = indefinite(draw, draw.pick(lexicon.entries(kinds)))
         en, fr = clause(who, lexicon.GO, tense, (f"to {place.en}", place.after("à")))
         return f"{en} to {base(action, phrase.en)}", f"{fr} pour {infinitive(action, who, phrase.fr)}"

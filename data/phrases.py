@@ -228,6 +228,8 @@ def adjective_of(
 PAIRED = ("footwear", "fruit", "vegetable", "plant")
 BARE = ("science", "language", "sport", "meal")
 OWNED = (*lexicon.GOODS, "vehicle", "animal", "idea", "dish_owned")
+# "His word" is a promise and "his sentence" a penalty.
+NOT_OWNED = ("word", "sentence", "rule")
 # One of these is all a sentence can take: "two televisions" and "these kitchens" read oddly.
 SINGLE = ("room", "meal", "area", "device", "structure", "venue", "building", "landscape", "vehicle", "instrument")
 
@@ -241,22 +243,26 @@ def object_phrase(
     definite: bool = False,
     many: bool | None = None,
     own: bool = True,
+    wanted: bool = False,
 ) -> Phrase:
     """Gives the noun as the object of a verb whose subject is `owner`.
 
     `negative` lets the article become "de"; `plain` leaves adjectives out; `many` settles the number;
-    without `own` the thing is not the subject's.
+    without `own` the thing is not the subject's; what is `wanted` is neither dirty nor broken.
     """
     if entry.kind in BARE:
         return generic(entry, many=False)
-    adjective = None if plain or not draw.chance(0.25) else adjective_of(draw, entry)
+    adjective = None
+    if not plain and draw.chance(0.25):
+        adjective = adjective_of(draw, entry, accept=lambda a: not (wanted and a.en in UNWANTED))
     if entry.mass:
         return noun_phrase(
             entry, draw.pick(("the", "the" if definite else "no" if negative else "some")), False, adjective
         )
     single = entry.kind in SINGLE
     if many is None:
-        many = not single and draw.chance(0.8 if entry.kind == "footwear" else 0.45)
+        pair = entry.kind == "footwear" and entry.en != "glove"
+        many = pair or (not single and draw.chance(0.45))
     if many:
         choices = ["the", "some", "these", "two", "three", "several"]
         choices = [choice for choice in choices if not negative or choice in ("the", "these")]
@@ -265,9 +271,9 @@ def object_phrase(
         choices = ["the", "this", "no" if negative else "a"]
         if single and entry.kind in ("room", "structure"):
             choices = ["the"]
-    if own and entry.kind in OWNED and (owner.person != french.IL or draw.chance(0.6)):
+    if own and entry.kind in OWNED and entry.en not in NOT_OWNED and (owner.person != french.IL or draw.chance(0.6)):
         choices.append("own")
-    if negative and adjective is not None or definite:
+    if (negative and adjective is not None) or definite:
         choices = [choice for choice in choices if choice in ("the", "this", "these", "own")]
     determiner = choices[draw.random.randrange(len(choices))]
     return noun_phrase(entry, determiner, many, adjective, owner)
@@ -512,6 +518,9 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
     "smoke": ("garden", "courtyard", "port", "beach", "farm"),
     "dream": ("bedroom", "garden", "library", "beach"),
 }
+# One laughs, smiles and shouts "at" people, so these are set in rooms.
+_INSIDE = ("kitchen", "garden", "corridor", "living room", "courtyard", "bedroom", "dining room")
+_SETTINGS.update(dict.fromkeys(("laugh", "smile", "shout"), _INSIDE))
 _ANYWHERE = (
     *(
         "school",
@@ -532,10 +541,8 @@ _ANYWHERE = (
 
 def setting(draw: Draw, action: Action) -> Both:
     """Gives a place that suits an act without an object."""
-    if (
-        action.en.base == "travel"
-        or action.en.base in ("work", "sing", "dance", "swim", "run", "study")
-        and draw.chance(0.3)
+    if action.en.base == "travel" or (
+        action.en.base in ("work", "sing", "dance", "swim", "run", "study") and draw.chance(0.3)
     ):
         return location(draw)
     if action.en.base == "work":
@@ -552,8 +559,33 @@ def planned(tense: str) -> bool:
     return tense in ("future", "going_to", "conditional")
 
 
-def past_time(draw: Draw) -> Both:
-    """Gives a moment of the past."""
+# What takes a moment is told of a day, not of a summer.
+BRIEF = (
+    *("sleep", "laugh", "cry", "smile", "shout", "wait", "cough", "smoke", "run", "walk", "eat", "read", "dream"),
+    *("look", "listen", "greet", "follow", "phone", "talk", "answer", "lie", "obey", "call", "show", "bring"),
+    *("lift", "push", "open", "close", "take", "carry", "count", "fill", "move", "touch", "cut", "wash", "make"),
+    *("drink", "taste", "prepare", "order", "burn", "break", "check", "feed", "water", "clean", "hear", "sing"),
+    *("explain", "tell", "understand", "hide", "wear", "copy", "sign", "use", "draw", "describe", "choose"),
+)
+LATELY: tuple[Both, ...] = (
+    ("yesterday", "hier"),
+    ("last night", "hier soir"),
+    ("the day before yesterday", "avant-hier"),
+    *((f"last {en}", f"{fr} dernier") for en, fr in lexicon.WEEKDAYS),
+)
+SHORTLY: tuple[Both, ...] = (
+    ("tomorrow", "demain"),
+    ("tomorrow morning", "demain matin"),
+    ("tonight", "ce soir"),
+    ("the day after tomorrow", "après-demain"),
+    *((f"next {en}", f"{fr} prochain") for en, fr in lexicon.WEEKDAYS),
+)
+
+
+def past_time(draw: Draw, action: Action | None = None) -> Both:
+    """Gives a moment of the past, one of the last days for what takes a moment."""
+    if action is not None and action.en.base in BRIEF:
+        return draw.pick(LATELY)
     if draw.chance(0.25):
         number, unit = (
             draw.pick(lexicon.NUMBERS[1:12]),
@@ -566,8 +598,10 @@ def past_time(draw: Draw) -> Both:
     return draw.pick(PAST_TIMES)
 
 
-def future_time(draw: Draw) -> Both:
-    """Gives a moment of the future."""
+def future_time(draw: Draw, action: Action | None = None) -> Both:
+    """Gives a moment of the future, one of the next days for what takes a moment."""
+    if action is not None and action.en.base in BRIEF:
+        return draw.pick(SHORTLY)
     if draw.chance(0.2):
         number, unit = (
             draw.pick(lexicon.NUMBERS[1:12]),
@@ -590,13 +624,13 @@ def habit_time(draw: Draw) -> Both:
     return draw.pick(HABITS)
 
 
-def time_for(draw: Draw, tense: str) -> Both:
-    """Gives a time that goes with an English tense."""
+def time_for(draw: Draw, tense: str, action: Action | None = None) -> Both:
+    """Gives a time that goes with an English tense, and with what is done."""
     if tense == "present":
         return habit_time(draw)
     if tense == "progressive":
         return draw.pick(NOW)
-    return future_time(draw) if tense in ("future", "going_to") else past_time(draw)
+    return future_time(draw, action) if tense in ("future", "going_to") else past_time(draw, action)
 
 
 UNITS_EN = ("", *(en for en, _ in lexicon.NUMBERS))
@@ -648,15 +682,15 @@ def clock(draw: Draw) -> Both:
 YEARS = tuple(range(1953, 2025, 3))
 
 
-def date(draw: Draw) -> Both:
-    """Gives a day of the year, in words or in figures, the year now and then."""
+def date(draw: Draw, tense: str) -> Both:
+    """Gives a day of the year, in words or in figures, the year now and then when it is past."""
     month = draw.pick(lexicon.MONTHS)
     if draw.chance(0.3):
         ordinal = draw.pick(tuple(range(len(lexicon.ORDINALS) - 1)))
         fr = "premier" if ordinal == 0 else UNITS_FR[ordinal + 1]
         return f"on the {lexicon.ORDINALS[ordinal][0]} of {month[0]}", f"le {fr} {month[1]}"
     day = draw.number(1, 28)
-    year = f" {draw.pick(YEARS)}" if draw.chance(0.4) else ""
+    year = f" {draw.pick(YEARS)}" if tense == "past" and draw.chance(0.6) else ""
     return f"on {day} {month[0]}{year}", f"le {'1er' if day == 1 else day} {month[1]}{year}"
 
 
@@ -715,6 +749,10 @@ def amount(draw: Draw, low: int, high: int) -> Both:
 ANOTHERS = ("borrow", "steal", "rent", "buy", "order", "choose", "catch")
 
 
+# What one does to things that are as they should be.
+WANTED = (*ANOTHERS, "eat", "drink", "wear", "use", "receive", "plant", "pick", "make", "draw", "prepare", "organise")
+
+
 def object_of(
     draw: Draw, action: Action, who: Phrase, negative: bool = False, plain: bool = False, definite: bool = False
 ) -> Both:
@@ -724,11 +762,13 @@ def object_of(
         # One does not accept one's own idea.
         several = draw.chance(0.4)
         return complement(action, noun_phrase(entry, draw.pick(("the", "these" if several else "this")), several))
-    definite = definite or negative and action.en.base not in HAVING_NONE
+    definite = definite or action.en.base == "forget" or (negative and action.en.base not in HAVING_NONE)
     plain = plain or action.en.base in CHANGING
     many = {"count": True, "wear": entry.kind == "footwear"}.get(action.en.base)
     own = action.en.base not in ANOTHERS
-    phrase = object_phrase(draw, entry, who, negative, plain, definite or many is True, many, own)
+    phrase = object_phrase(
+        draw, entry, who, negative, plain, definite or many is True, many, own, action.en.base in WANTED
+    )
     return complement(action, phrase)
 
 

@@ -69,7 +69,8 @@ def test_files_are_clean_text(committed: dict[str, list[str]]) -> None:
     for file, lines in committed.items():
         for line in lines:
             assert line == " ".join(line.split()), (file, line)
-            assert line[0].isupper() and line[-1] in ".?!", (file, line)
+            assert line[0].isupper(), (file, line)
+            assert line[-1] in ".?!", (file, line)
         if file.endswith(".fr"):
             assert all(line[-2] == " " for line in lines if line[-1] in "?!")
 
