@@ -98,8 +98,8 @@ def prepare(
     from nmt.recipe_file import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
-    with Console() as console:
-        prepare(loaded, recipe, workers=workers, fetch=fetch, say=console.say)
+    with Console() as console, console.transfers() as transfer:
+        prepare(loaded, recipe, workers=workers, fetch=fetch, say=console.say, transfer=transfer)
 
 
 @app.command()

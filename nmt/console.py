@@ -9,7 +9,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Self, TextIO
 
 from rich.console import Console as Rich
@@ -73,6 +73,22 @@ class Console:
             # Also when nothing was done: the line says so.
             self._live = (bar, bar.line)
             self.close()
+
+    @contextmanager
+    def transfers(self) -> Iterator[Callable[[str, int, int | None], None]]:
+        """A function of (name, bytes there, bytes in all or None) that shows one bar after the other, a file each."""
+        with ExitStack() as shown:
+            current: list[Bar] = []
+
+            def tell(name: str, done: int, total: int | None) -> None:
+                if not current or current[0].description != name:
+                    shown.pop_all().close()
+                    current[:] = [shown.enter_context(self.progress(name, total, "bytes"))]
+                bar = current[0]
+                bar.total = total
+                bar.advance(done - bar.done)
+
+            yield tell
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
         """Rows under a header; columns after the first are aligned to the right."""

@@ -160,3 +160,23 @@ def test_a_closed_error_stream_is_no_error() -> None:
         capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_transfers_are_a_bar_each_that_ends_with_its_file(terminal: Terminal) -> None:
+    clock = Clock()
+    with Console(terminal, clock) as console, console.transfers() as tell:
+        for name, done, total in (
+            ("a.gz", 0, 10),
+            ("a.gz", 6, 10),
+            ("a.gz", 2, 10),
+            ("a.gz", 10, 10),
+            ("b.gz", 5, None),
+        ):
+            tell(name, done, total)
+            clock.now += 1
+    first, second, *rest = screen(terminal.getvalue())
+    assert first.startswith("a.gz")
+    assert "10" in first
+    assert second.startswith("b.gz")
+    assert "5" in second
+    assert rest == [""]

@@ -47,6 +47,7 @@ _REPORT_EVERY = 30.0  # seconds between lines of progress
 _SAME_SHARE = 0.01  # of the training pairs: more copies of the source teach a model to copy
 
 Say = Callable[[str], None]
+Transfer = Callable[[str, int, int | None], None]
 
 
 def prepare(
@@ -57,6 +58,7 @@ def prepare(
     fetch: bool = False,
     say: Say = print,
     tokenizers: tuple[Tokenizer, Tokenizer] | None = None,
+    transfer: Transfer | None = None,
 ) -> Prepared:
     """The prepared text of a recipe, from prepared/<hash>/ under the working folder; made first where it is not there.
 
@@ -64,13 +66,14 @@ def prepare(
     weights. The bytes are the same for any number of `workers` (processes that encode). `fetch` first downloads what
     corpus.downloads names. `tokenizers` (source, target) take the place of learned ones, when training goes on from a
     model. A tokenizer is learned from at most 1,000,000 pairs, taken at even distances from all training text. In a
-    working folder one process prepares at a time, others wait for it. `say` gets plain lines of text. UsageError,
-    DataError and EnvironmentFault as the settings, the text and the disk give cause.
+    working folder one process prepares at a time, others wait for it. `say` gets plain lines of text, `transfer` what
+    has come of a download: its name, the bytes that are there, and all of them or None. UsageError, DataError and
+    EnvironmentFault as the settings, the text and the disk give cause.
     """
     if workers < 1:
         raise UsageError(f"{workers} workers cannot prepare anything", "give 1 or more")
     if fetch:
-        _download(recipe.corpus, recipe_path, say)
+        _download(recipe.corpus, recipe_path, say, transfer)
     files = find_files(recipe.corpus, recipe_path)
     settings = _settings(recipe, files, tokenizers)
     folder = _ROOT / hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
@@ -91,12 +94,12 @@ def prepare(
     return prepared
 
 
-def _download(corpus: CorpusConfig, recipe_path: Path, say: Say) -> None:
+def _download(corpus: CorpusConfig, recipe_path: Path, say: Say, transfer: Transfer | None) -> None:
     if not corpus.downloads:
         raise UsageError(f"{recipe_path} names no downloads", corpus.obtain or "list them under corpus.downloads")
     from nmt.corpus.fetch import fetch  # the only code that knows the network, and only when asked for
 
-    fetch(corpus.downloads, recipe_path.parent / corpus.folder, say)
+    fetch(corpus.downloads, recipe_path.parent / corpus.folder, say, transfer)
 
 
 def _settings(recipe: Recipe, files: CorpusFiles, tokenizers: tuple[Tokenizer, Tokenizer] | None) -> dict[str, Any]:

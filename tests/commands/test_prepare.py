@@ -282,7 +282,7 @@ class TestFetching:
         calls: list[tuple[int, Path]] = []
         fake = types.ModuleType("nmt.corpus.fetch")
 
-        def fetch(downloads: Any, folder: Path, say: Any) -> None:
+        def fetch(downloads: Any, folder: Path, say: Any, progress: Any) -> None:
             calls.append((len(downloads), folder))
             write(folder, "came", *sentences(50, 3))
 
