@@ -69,7 +69,8 @@ class Counts:
 
 def data_folder(corpus: CorpusConfig, recipe_path: Path) -> Path:
     """corpus.folder from the recipe's place; where that is not there, the one of its last name in NMT_SHARED_DATA."""
-    folder = recipe_path.parent / corpus.folder
+    # Without the .. in the middle, as a person would write it.
+    folder = Path(os.path.normpath(recipe_path.parent / corpus.folder))
     shared = os.environ.get("NMT_SHARED_DATA")
     if not folder.exists() and shared and (Path(shared) / folder.name).exists():
         return Path(shared) / folder.name
