@@ -61,7 +61,7 @@ class TestFindingFiles:
         (tmp_path / "text").mkdir()
         write(tmp_path / "text", train_en="", train_fr="", valid_en="", valid_fr="")
         found = find_files(corpus(folder="../text"), tmp_path / "recipes" / "r.yaml")
-        assert found.valid.src == tmp_path / "recipes" / "../text" / "valid.en"
+        assert found.valid.src == tmp_path / "text" / "valid.en"
 
     def test_a_missing_folder_is_looked_for_in_the_shared_one(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
