@@ -557,6 +557,9 @@ GOODS = (*SMALL, "furniture", "device", "ride", "instrument")
 # What is bought and sold; letters and reports are not.
 MERCHANDISE = tuple(kind for kind in GOODS if kind != "writing")
 WORN = ("clothes", "footwear", "jewel")
+# What each person has one of: several people have several in English, but French keeps one each.
+PERSONAL = ("umbrella", "wallet", "pen", "pencil", "ruler", "notebook", "passport")
+FEMININE_WEAR = ("dress", "skirt")
 
 
 @cache
@@ -976,6 +979,7 @@ CLASHES: frozenset[tuple[str, str]] = frozenset(
         ("dangerous", "valley"),
         ("dangerous", "lake"),
         ("dangerous", "village"),
+        ("dangerous", "island"),
         ("wet", "glass"),
         ("wet", "fork"),
         ("wet", "spoon"),
@@ -1192,7 +1196,7 @@ TRANSITIVE: tuple[Action, ...] = (
     _action("forget", "oublier", ("thing_lost", "idea_forgotten", "clothes_lost", "gathering_forgotten")),
     _action("finish", "finir", ("idea_finished", "text_finished", "writing_finished", "meal")),
     _action("begin", "commencer", ("idea_finished", "text_finished", "writing_finished")),
-    _action("watch", "regarder", ("show",)),
+    _action("watch", "regarder", ("show_watched",)),
     _action("cross", "traverser", ("landscape_crossed", "bridge")),
     _action("visit", "visiter", ("venue_visited", "building_visited", "area_visited")),
     _action("plant", "planter", ("planted", "vegetable_planted")),
@@ -1237,6 +1241,7 @@ SUBKINDS.update(
         "device_used": ("computer", "phone", "printer", "camera", "oven", "washing machine", "keyboard"),
         "baked": ("bread", "cake", "tart", "biscuit", "sandwich"),
         "film": ("film",),
+        "show_watched": ("film", "match", "race"),
         "match": ("match", "race"),
         "theatre": ("play", "concert"),
         "priced": ("house", "flat", "painting", "ticket", "toy", "doll", "dictionary"),
