@@ -219,7 +219,8 @@ def uncounted(draw: Draw, who: Phrase, negative: bool = False, ongoing: bool = F
     """Gives a deed that may become a habit: nobody rarely finishes several projects."""
     while True:
         action, rest = deed(draw, who, negative, ongoing)
-        if action.en.particle != "for" and (negative or recurring(action, rest)) and not COUNTED.search(rest[0]):
+        once = action.en.particle == "for" or (action.en.base == "learn" and not negative)
+        if not once and (negative or recurring(action, rest)) and not COUNTED.search(rest[0]):
             return action, rest
 
 
@@ -306,7 +307,9 @@ def past_destination(draw: Draw) -> Pair:
     """My aunts went to Italy last year."""
     who = subject(draw)
     action = draw.pick((lexicon.GO, lexicon.RETURN, lexicon.COME))
-    return Pair(*with_time(clause(who, action, "past", destination(draw)), past_time(draw), draw))
+    goal = destination(draw)
+    time = draw.pick(LATELY) if goal[0].startswith("to the ") else past_time(draw)
+    return Pair(*with_time(clause(who, action, "past", goal), time, draw))
 
 
 @construction
@@ -411,7 +414,9 @@ def future_motion(draw: Draw) -> Pair:
     """Paul will go to Portugal tomorrow."""
     who = subject(draw)
     action = draw.pick((lexicon.GO, lexicon.RETURN, lexicon.COME))
-    return Pair(*with_time(clause(who, action, "future", destination(draw)), future_time(draw), draw))
+    goal = destination(draw)
+    time = draw.pick(SHORTLY) if goal[0].startswith("to the ") else future_time(draw)
+    return Pair(*with_time(clause(who, action, "future", goal), time, draw))
 
 
 @construction
@@ -958,7 +963,7 @@ def direct_thing_present(draw: Draw) -> Pair:
     action = draw.pick(WILLED)
     who = draw.pick(PRONOUNS)
     phrase = antecedent(draw, action, who)
-    while phrase.noun is not None and phrase.noun.kind not in HANDED:
+    while (phrase.noun is not None and phrase.noun.kind not in HANDED) or action.en.base in ("write", "make", "build"):
         action = draw.pick(WILLED)
         phrase = antecedent(draw, action, who)
     tense = draw.pick(("going_to", "future", "future"))
@@ -1414,7 +1419,7 @@ def question_whom(draw: Draw) -> Pair:
     """Who did you meet on the beach?"""
     who = interlocutor(draw)
     action = draw.pick(tuple(a for a in DYNAMIC_SOCIAL if a.en.particle == "" or a.en.base in ("wait", "look")))
-    tense = draw.pick(("past", "going_to", "future", "past"))
+    tense = ahead(action, draw.pick(("past", "going_to", "future", "past")))
     # Not "who did you look at at the market".
     place = location(draw) if action.en.particle == "at" else met(draw, action)
     return Pair(
@@ -1992,7 +1997,7 @@ def exclamation(draw: Draw) -> Pair:
     )
     many = draw.chance(0.35)
     adjective = adjective_of(
-        draw, entry, accept=lambda a: a.en not in (*PLAIN_ADJECTIVES, "cold") or a.en == "beautiful"
+        draw, entry, accept=lambda a: a.en not in (*PLAIN_ADJECTIVES, "cold", "dry") or a.en == "beautiful"
     )
     if adjective is None:
         return exclamation(draw)
@@ -2027,7 +2032,8 @@ def comparison(draw: Draw) -> tuple[Phrase, Phrase, lexicon.Adjective]:
         shared = [
             adjective
             for adjective in lexicon.adjectives_for(one)
-            if adjective in lexicon.adjectives_for(two) and adjective.en not in (*PLAIN_ADJECTIVES, "good", "bad")
+            if adjective in lexicon.adjectives_for(two)
+            and adjective.en not in (*PLAIN_ADJECTIVES, "good", "bad", "new")
         ]
         shared += [a for a in lexicon.adjectives_for(one) if a.en == "beautiful" and a in lexicon.adjectives_for(two)]
         if not shared:
@@ -2104,7 +2110,7 @@ def comparative_better(draw: Draw) -> Pair:
 
 
 INCOMPARABLE = (
-    *("problem", "mistake", "word", "sentence", "map", "menu", "dictionary", "rule", "exercise"),
+    *("problem", "mistake", "word", "sentence", "map", "menu", "dictionary", "rule", "exercise", "riddle"),
     *("honey", "jam", "butter", "chocolate", "ice cream", "bread", "cheese"),
 )
 
@@ -2658,6 +2664,8 @@ def weather(draw: Draw) -> Pair:
         time = draw.pick(
             (("yesterday", "hier"), ("yesterday morning", "hier matin"), ("last night", "hier soir"), ("", ""))
         )
+    if "night" in time[0] and "sunny" in kind[0]:
+        time = ("", "")
     return Pair(f"it {kind[tense]} {place[0]} {time[0]}", f"il {verb} {kind[4]} {place[1]} {time[1]}")
 
 
@@ -2924,6 +2932,8 @@ def possession_of(draw: Draw) -> Pair:
             "idea",
             "instrument",
             "room",
+            "container",
+            "container",
         )
     )
     if entry.en in ("tower", "bridge", "palace", "bus", "garden"):
@@ -3222,7 +3232,7 @@ def reflexive_present(draw: Draw) -> Pair:
     )
     tense = draw.pick(("present", "future", "used_to"))
     time = hour(draw, True) if action.en.particle in ("up", "to bed", "asleep", "dressed") else ("", "")
-    habit = habit_time(draw) if tense != "future" else future_time(draw)
+    habit = habit_time(draw) if tense != "future" else draw.pick(SHORTLY)
     if action.en.base in HALTS:
         time = draw.pick(HALTS[action.en.base])
         habit = draw.pick(ROUND) if tense != "future" else ("tomorrow", "demain")
@@ -3806,6 +3816,8 @@ def condition_had(draw: Draw) -> Pair:
     else:
         action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.en.base in wishes))
         rest = bought(draw, action)
+    if who.many and have[0] == "a bicycle":
+        have = ("bicycles", have[1])
     one = clause(who, lexicon.HAVE, "past", have)
     two = clause(again, action, "conditional", rest)
     return Pair(f"if {one[0]}, {two[0]}", f"si {one[1]}, {two[1]}")

@@ -219,7 +219,10 @@ def adjective_of(
     fitting = [
         adjective
         for adjective in lexicon.adjectives_for(entry)
-        if (adjective.attributive or not attributive) and (accept is None or accept(adjective))
+        if (adjective.attributive or not attributive)
+        # "Nouveau" hardly stands after "être".
+        and (attributive or adjective.en != "new")
+        and (accept is None or accept(adjective))
     ]
     return draw.pick(fitting) if fitting else None
 
@@ -412,8 +415,9 @@ def french_verb(
 
 
 def ahead(action: Action, tense: str) -> str:
-    """Gives the tense, the simple future for "go": not "is going to go", "va aller"."""
-    return "future" if tense == "going_to" and action is lexicon.GO else tense
+    """Gives the tense, the simple future for "go": not "va aller", nor "va chercher", which is to fetch."""
+    plain = action is lexicon.GO or action.fr.infinitive == "chercher"
+    return "future" if tense == "going_to" and plain else tense
 
 
 def clause(
