@@ -496,12 +496,18 @@ def negation_present(draw: Draw) -> Pair:
     """The boy does not eat any cheese."""
     who = subject(draw)
     action, rest = act(draw, who, negative=True)
+    while action.en.base in SUDDEN:
+        action, rest = act(draw, who, negative=True)
     tense = (
         "progressive"
         if action.progressive and not (action.en.base in HABITUAL and recurring(action, rest))
         else "present"
     )
     return Pair(*clause(who, action, tense, rest, negation="not"))
+
+
+# The simple present of these tells of habits: "he does not find the key" is "he cannot find" it.
+SUDDEN = ("find", "lose", "break", "receive", "steal", "begin", "finish", "cancel")
 
 
 @construction
@@ -621,6 +627,8 @@ def negation_nothing(draw: Draw) -> Pair:
     who = subject(draw)
     action = draw.pick(NOTHING)
     tense = draw.pick(("present", "past", "past", "future", "perfect"))
+    if tense == "present" and action.en.base in SUDDEN:
+        tense = "past"
     place = somewhere(draw) if draw.chance(0.5) else ("", "")
     time = time_for(draw, tense, action) if tense == "past" and draw.chance(0.4) else ("", "")
     fr = french_verb(who, action, tense, "rien")
@@ -963,7 +971,7 @@ def direct_thing_present(draw: Draw) -> Pair:
     action = draw.pick(WILLED)
     who = draw.pick(PRONOUNS)
     phrase = antecedent(draw, action, who)
-    while (phrase.noun is not None and phrase.noun.kind not in HANDED) or action.en.base in ("write", "make", "build"):
+    while (phrase.noun is not None and phrase.noun.kind not in HANDED) or action.en.base in CREATING:
         action = draw.pick(WILLED)
         phrase = antecedent(draw, action, who)
     tense = draw.pick(("going_to", "future", "future"))
@@ -976,6 +984,8 @@ def direct_thing_present(draw: Draw) -> Pair:
     )
 
 
+# What is here was written, made and found before.
+CREATING = ("write", "make", "build", "find")
 # What one may hold out or point to.
 HANDED = (*lexicon.GOODS, "fruit", "vegetable", "dish", "animal", "plant", "vehicle", "opening", "building")
 
@@ -1181,7 +1191,6 @@ def order_pronoun(draw: Draw) -> Pair:
 @construction
 def order_pronoun_negative(draw: Draw) -> Pair:
     """This letter belongs to Paul: do not show it to them."""
-    who = draw.pick((I, HE, SHE, WE, THEY))
     giving = draw.pick(tuple(a for a in lexicon.GIVING if a.en.base in ("give", "send", "show", "lend", "sell")))
     phrase = noun_phrase(draw.pick(countable(giving)), "this", False)
     if draw.chance(0.4):
@@ -1194,6 +1203,8 @@ def order_pronoun_negative(draw: Draw) -> Pair:
             ("belong to my sister", "appartenir à ma sœur"),
         )
     )
+    # The owner is not whom it is kept from.
+    who = draw.pick((I, SHE, WE, THEY) if reason[0] != "belong to my sister" else (I, HE, WE, THEY))
     verb = lexicon.BELONG
     en = verb_en(phrase, verb, "present") + reason[0].removeprefix("belong to")
     fr = french_verb(phrase, verb, "present") + reason[1].removeprefix("appartenir")
@@ -2500,6 +2511,8 @@ def ordinal(draw: Draw) -> Pair:
     feminine = "première" if word[1] == "premier" else word[1]
     who = subject(draw)
     action, rest = act(draw, who, plain=True)
+    while action.en.base in ("learn", "study", "teach"):
+        action, rest = act(draw, who, plain=True)
     # After "c'est la troisième fois que", French has the present.
     en, fr = clause(who, action, "perfect", rest)[0], clause(who, action, "present", rest)[1]
     return Pair(f"it is the {word[0]} time that {en}", f"c'est la {feminine} fois que {fr}")
@@ -3542,7 +3555,7 @@ PURPOSES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("market", "buy", ("fruit", "vegetable", "food", "plant", "animal")),
     ("supermarket", "buy", ("food", "drink", "ingredient", "vegetable", "fruit")),
     ("shop", "buy", ("clothes", "footwear", "jewel", "furniture", "tool", "device", "thing")),
-    ("restaurant", "eat", ("pastry", "fish")),
+    ("restaurant", "eat", ("served",)),
     ("bakery", "buy", ("baked",)),
     ("library", "read", ("library",)),
     ("library", "study", ("science", "language")),
@@ -4290,7 +4303,7 @@ def animal_act(draw: Draw) -> Pair:
     )
     tense = draw.pick(("progressive", "past_progressive", "past", "present"))
     en, fr = clause(phrase, action, tense, place)
-    time = time_for(draw, tense) if tense in ("past", "present") and draw.chance(0.5) else ("", "")
+    time = time_for(draw, tense) if tense == "present" or (tense == "past" and draw.chance(0.5)) else ("", "")
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}")
 
 

@@ -696,7 +696,7 @@ ADJECTIVES: tuple[Adjective, ...] = (
     Adjective("dry", "sec", ("clothes", "footwear", "dishes"), False, "drier"),
     Adjective("warm", "chaud", ("clothes", "footwear"), False, "warmer"),
     Adjective("intelligent", "intelligent", (*_MINDS, "animal")),
-    Adjective("kind", "gentil", _MINDS, False, "kinder"),
+    Adjective("kind", "gentil", _MINDS, True, "kinder"),
     Adjective("polite", "poli", _MINDS),
     Adjective("lazy", "paresseux", (*_MINDS, "animal"), False, "lazier"),
     Adjective("brave", "courageux", _MINDS, False, "braver"),
@@ -769,6 +769,7 @@ SUBKINDS: dict[str, tuple[str, ...]] = {
 CLASHES: frozenset[tuple[str, str]] = frozenset(
     {
         ("young", "king"),
+        ("kind", "man"),
         ("good", "king"),
         ("new", "plant"),
         ("hot", "fork"),
@@ -1233,7 +1234,7 @@ SUBKINDS.update(
     {
         "pastry": ("cake", "tart", "sandwich", "omelette", "pizza", "pancake", "biscuit", "soup", "salad", "jam"),
         "warm": ("coat", "hat", "scarf", "sweater", "jacket", "cap"),
-        "fish": ("fish", "chicken"),
+        "served": ("fish", "chicken", "omelette", "pizza", "pancake", "soup", "salad", "tart"),
         "home": ("house", "flat"),
         "planted": ("tree", "flower", "rose"),
         "library": ("book", "newspaper", "magazine", "novel", "dictionary", "map"),

@@ -457,7 +457,8 @@ def venue(draw: Draw) -> Both:
 def at(entry: Noun) -> Both:
     """Gives a venue as the place where something happens: "at the market", but "on the beach"."""
     there = noun_phrase(entry, "the")
-    return (f"on {there.en}", f"sur {there.fr}") if entry.en == "beach" else (f"at {there.en}", there.after("à"))
+    en, fr = {"beach": ("on", "sur"), "port": ("in", "dans")}.get(entry.en, ("at", "à"))
+    return f"{en} {there.en}", there.after(fr)
 
 
 def destination(draw: Draw) -> Both:
@@ -750,7 +751,7 @@ HAVING_NONE = (
 )
 # What these do to a thing would quarrel with many an adjective: nobody cleans clean shoes.
 CHANGING = ("clean", "wash", "fill", "break", "finish", "burn")
-UNWANTED = ("bad", "dirty", "broken", "empty", "wet", "useless", "boring", "worse")
+UNWANTED = ("bad", "dirty", "broken", "empty", "wet", "dry", "useless", "boring", "worse")
 
 
 def indefinite(draw: Draw, entry: Noun) -> Phrase:
