@@ -1872,7 +1872,8 @@ def predicate_thing(draw: Draw) -> Pair:
         return predicate_thing(draw)
     phrase = noun_phrase(entry, draw.pick(("the", "these" if many else "this")), many)
     degree = draw.pick((("very ", "très "), ("too ", "trop "), ("", "")))
-    if adjective.en in PLAIN_ADJECTIVES or (degree[0] == "too " and adjective.en in GOOD_QUALITIES):
+    absolute = adjective.en in (*PLAIN_ADJECTIVES, "delicious", "useless")
+    if absolute or (degree[0] == "too " and adjective.en in GOOD_QUALITIES):
         degree = ("", "")
     past = draw.chance(0.3)
     verb = (

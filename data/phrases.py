@@ -578,9 +578,11 @@ _ANYWHERE = (
 
 def setting(draw: Draw, action: Action) -> Both:
     """Gives a place that suits an act without an object."""
-    if action.en.base == "travel" or (
-        action.en.base in ("work", "sing", "dance", "swim", "run", "study") and draw.chance(0.3)
-    ):
+    if action.en.base == "travel":
+        # One travels in a country, not in a town.
+        land = draw.pick(lexicon.COUNTRIES)
+        return f"in {land.en}", land.inside
+    if action.en.base in ("work", "sing", "dance", "swim", "run", "study") and draw.chance(0.3):
         return location(draw)
     if action.en.base == "work":
         return draw.pick((venue, venue, room))(draw)
