@@ -139,6 +139,7 @@ def test_contraction(preposition: str, phrase: str, contracted: str) -> None:
         ("jaloux", "jaloux jalouse jaloux jalouses"),
         ("long", "long longue longs longues"),
         ("mûr", "mûr mûre mûrs mûres"),
+        ("violet", "violet violette violets violettes"),
     ],
 )
 def test_adjectives(masculine: str, forms: str) -> None:
@@ -360,6 +361,7 @@ def test_english_verbs(base: str, forms: str) -> None:
         ("postman", "postmen"),
         ("washing machine", "washing machines"),
         ("toy", "toys"),
+        ("stomach", "stomachs"),
     ],
 )
 def test_english_plurals(singular: str, many: str) -> None:
