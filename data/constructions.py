@@ -736,7 +736,7 @@ def only(draw: Draw) -> Pair:
             tuple(
                 n
                 for n in lexicon.nouns("relative", "animal", "thing", "clothes")
-                if n.en not in ("father", "mother", "boss")
+                if n.en not in ("father", "mother", "boss") and suits(who, n)
             )
         )
         phrase = noun_phrase(entry, number[0], True)
