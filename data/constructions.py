@@ -16,8 +16,10 @@ from phrases import (
     HE,
     LATELY,
     MANNER,
+    NOT_OWNED,
     PRONOUNS,
     SHE,
+    SHORTLY,
     TENSES,
     THEY,
     WE,
@@ -29,6 +31,7 @@ from phrases import (
     Phrase,
     act,
     adjective_of,
+    ahead,
     amount,
     be_adjective,
     clause,
@@ -55,9 +58,11 @@ from phrases import (
     object_en,
     object_of,
     object_phrase,
+    one_each,
     other_pronoun,
     past_time,
     person,
+    personal,
     planned,
     possessive_en,
     pronoun,
@@ -67,8 +72,10 @@ from phrases import (
     somewhere,
     stressed,
     subject,
+    suits,
     time_for,
     venue,
+    worn_by_each,
 )
 
 
@@ -212,7 +219,8 @@ def uncounted(draw: Draw, who: Phrase, negative: bool = False, ongoing: bool = F
     """Gives a deed that may become a habit: nobody rarely finishes several projects."""
     while True:
         action, rest = deed(draw, who, negative, ongoing)
-        if action.en.particle != "for" and (negative or recurring(action, rest)) and not COUNTED.search(rest[0]):
+        once = action.en.particle == "for" or (action.en.base == "learn" and not negative)
+        if not once and (negative or recurring(action, rest)) and not COUNTED.search(rest[0]):
             return action, rest
 
 
@@ -299,7 +307,9 @@ def past_destination(draw: Draw) -> Pair:
     """My aunts went to Italy last year."""
     who = subject(draw)
     action = draw.pick((lexicon.GO, lexicon.RETURN, lexicon.COME))
-    return Pair(*with_time(clause(who, action, "past", destination(draw)), past_time(draw), draw))
+    goal = destination(draw)
+    time = draw.pick(LATELY) if goal[0].startswith("to the ") else past_time(draw)
+    return Pair(*with_time(clause(who, action, "past", goal), time, draw))
 
 
 @construction
@@ -358,8 +368,16 @@ def death(draw: Draw) -> Pair:
 def perfect_already(draw: Draw) -> Pair:
     """I have already read this book."""
     who = subject(draw)
-    action, rest = act(draw, who)
+    action, rest = done(draw, who)
     return Pair(*clause(who, action, "perfect", rest, adverb=("already", "déjà")))
+
+
+def done(draw: Draw, who: Phrase, plain: bool = False) -> tuple[Action, Both]:
+    """Gives what may be done already: not wearing a hat."""
+    while True:
+        action, rest = act(draw, who, plain=plain)
+        if action.en.base != "wear":
+            return action, rest
 
 
 @construction
@@ -396,7 +414,9 @@ def future_motion(draw: Draw) -> Pair:
     """Paul will go to Portugal tomorrow."""
     who = subject(draw)
     action = draw.pick((lexicon.GO, lexicon.RETURN, lexicon.COME))
-    return Pair(*with_time(clause(who, action, "future", destination(draw)), future_time(draw), draw))
+    goal = destination(draw)
+    time = draw.pick(SHORTLY) if goal[0].startswith("to the ") else future_time(draw)
+    return Pair(*with_time(clause(who, action, "future", goal), time, draw))
 
 
 @construction
@@ -420,7 +440,7 @@ def conditional_wish(draw: Draw) -> Pair:
 def pluperfect(draw: Draw) -> Pair:
     """When we arrived, the cook had already prepared lunch."""
     who, other = subject(draw), subject(draw, 0)
-    action, rest = act(draw, other, plain=True)
+    action, rest = done(draw, other, plain=True)
     one = clause(who, lexicon.ARRIVE, "past")
     two = clause(other, action, "pluperfect", rest, adverb=("already", "déjà"))
     return Pair(f"when {one[0]}, {two[0]}", f"quand {one[1]}, {two[1]}")
@@ -476,12 +496,18 @@ def negation_present(draw: Draw) -> Pair:
     """The boy does not eat any cheese."""
     who = subject(draw)
     action, rest = act(draw, who, negative=True)
+    while action.en.base in SUDDEN:
+        action, rest = act(draw, who, negative=True)
     tense = (
         "progressive"
         if action.progressive and not (action.en.base in HABITUAL and recurring(action, rest))
         else "present"
     )
     return Pair(*clause(who, action, tense, rest, negation="not"))
+
+
+# The simple present of these tells of habits: "he does not find the key" is "he cannot find" it.
+SUDDEN = ("find", "lose", "break", "receive", "steal", "begin", "finish", "cancel")
 
 
 @construction
@@ -601,6 +627,8 @@ def negation_nothing(draw: Draw) -> Pair:
     who = subject(draw)
     action = draw.pick(NOTHING)
     tense = draw.pick(("present", "past", "past", "future", "perfect"))
+    if tense == "present" and action.en.base in SUDDEN:
+        tense = "past"
     place = somewhere(draw) if draw.chance(0.5) else ("", "")
     time = time_for(draw, tense, action) if tense == "past" and draw.chance(0.4) else ("", "")
     fr = french_verb(who, action, tense, "rien")
@@ -612,7 +640,7 @@ def negation_nothing(draw: Draw) -> Pair:
 
 @construction
 def negation_nobody(draw: Draw) -> Pair:
-    """She did not see anybody at the beach."""
+    """She did not see anybody on the beach."""
     who = subject(draw)
     action = draw.pick(lexicon.SOCIAL)
     tense = draw.pick(("present", "past", "past", "future"))
@@ -633,7 +661,7 @@ NOBODY = Phrase("nobody", "personne")
 def nobody_subject(draw: Draw) -> Pair:
     """Nobody closed the window."""
     tense = draw.pick(("past", "past", "future", "present"))
-    action, rest = act(draw, WE, willed=planned(tense), definite=True)
+    action, rest = act(draw, I, willed=planned(tense), definite=True)
     if tense == "present" and action.progressive and action.en.base not in HABITUAL:
         tense = "past"
     fr = french_verb(NOBODY, action, tense, "ne")
@@ -648,7 +676,7 @@ def nothing_subject(draw: Draw) -> Pair:
         draw, entry, accept=lambda a: a.en in (("delicious",) if entry.kind in lexicon.GROCERY else SUPREME)
     )
     if adjective is None:
-        return nobody_subject(draw)
+        return nothing_subject(draw)
     phrase = generic(entry, False) if entry.mass else noun_phrase(entry, "a")
     return Pair(f"nothing is more {adjective.en} than {phrase.en}", f"rien ne est plus {adjective.fr} que {phrase.fr}")
 
@@ -708,7 +736,7 @@ def only(draw: Draw) -> Pair:
             tuple(
                 n
                 for n in lexicon.nouns("relative", "animal", "thing", "clothes")
-                if n.en not in ("father", "mother", "boss")
+                if n.en not in ("father", "mother", "boss") and suits(who, n)
             )
         )
         phrase = noun_phrase(entry, number[0], True)
@@ -814,10 +842,21 @@ def met(draw: Draw, action: Action) -> Both:
     return draw.pick((venue, location))(draw)
 
 
-def antecedent(draw: Draw, action: Action) -> Phrase:
+def antecedent(draw: Draw, action: Action, who: Phrase) -> Phrase:
     """Gives a thing the next clause takes up: "these apples", "the letter"."""
-    entry = draw.pick(countable(action))
-    return noun_phrase(entry, "the", entry.kind not in ("room", "structure", "landscape", "area") and draw.chance(0.4))
+    entry = draw.pick(fitting(countable(action), action, who))
+    single = entry.kind in ("room", "structure", "landscape", "area")
+    return noun_phrase(entry, "the", (draw.chance(0.4) and not single) or several_worn(action, who))
+
+
+def fitting(choices: tuple[Noun, ...], action: Action, who: Phrase) -> tuple[Noun, ...]:
+    """Gives the things that a person may do the action to: men wear no dress."""
+    return tuple(entry for entry in choices if action.en.base != "wear" or suits(who, entry))
+
+
+def several_worn(action: Action, who: Phrase) -> bool:
+    """Gives whether the thing must be plural, each of several people wearing one."""
+    return action.en.base == "wear" and who.many
 
 
 def it_en(phrase: Phrase) -> str:
@@ -877,7 +916,7 @@ CHAINS: tuple[tuple[str, str], ...] = (
 )
 
 
-def chain(draw: Draw) -> tuple[Action, Action, Noun]:
+def chain(draw: Draw, who: Phrase) -> tuple[Action, Action, Noun]:
     """Gives two actions that follow each other and a thing that suits both."""
     while True:
         first, second = draw.pick(CHAINS)
@@ -886,16 +925,16 @@ def chain(draw: Draw) -> tuple[Action, Action, Noun]:
         if one is None:
             continue
         shared = tuple(entry for entry in countable(one) if entry in lexicon.objects_of(two))
-        if shared:
-            return one, two, draw.pick(shared)
+        if fitting(shared, two, who):
+            return one, two, draw.pick(fitting(shared, two, who))
 
 
 @construction
 def direct_thing_perfect(draw: Draw) -> Pair:
     """She bought two dresses, and she wore them."""
     who = subject(draw)
-    one, two, entry = chain(draw)
-    many = draw.chance(0.5) and entry.kind not in ("room", "structure", "device")
+    one, two, entry = chain(draw, who)
+    many = (draw.chance(0.5) and entry.kind not in ("room", "structure", "device")) or several_worn(two, who)
     phrase = noun_phrase(entry, draw.pick(("the", "these", "some") if many else ("the", "a")), many)
     again = pronoun(who)
     fr = french_verb(again, two, "past", clitics=(clitic(phrase),), agreement=(phrase.gender, phrase.many))
@@ -911,7 +950,7 @@ def direct_thing_negative(draw: Draw) -> Pair:
     """I wanted to sign the letters, but I have not signed them."""
     who = subject(draw)
     action = draw.pick(WILLED)
-    phrase = antecedent(draw, action)
+    phrase = antecedent(draw, action, who)
     again = pronoun(who)
     have = verb_en(again, action, "perfect", "not")
     fr = french_verb(again, action, "perfect", "pas", (clitic(phrase),), (phrase.gender, phrase.many))
@@ -930,16 +969,25 @@ def direct_thing_negative(draw: Draw) -> Pair:
 def direct_thing_present(draw: Draw) -> Pair:
     """Here is the letter: I am going to sign it."""
     action = draw.pick(WILLED)
-    phrase = antecedent(draw, action)
     who = draw.pick(PRONOUNS)
+    phrase = antecedent(draw, action, who)
+    while (phrase.noun is not None and phrase.noun.kind not in HANDED) or action.en.base in CREATING:
+        action = draw.pick(WILLED)
+        phrase = antecedent(draw, action, who)
     tense = draw.pick(("going_to", "future", "future"))
     fr = french_verb(who, action, tense, clitics=(clitic(phrase),))
     verb = "are" if phrase.many else "is"
-    time = future_time(draw, action)
+    time = draw.pick(SHORTLY)
     return Pair(
         f"here {verb} {phrase.en}: {who.en} {verb_en(who, action, tense)} {it_en(phrase)} {time[0]}",
         f"voici {phrase.fr} : {who.fr} {fr} {time[1]}",
     )
+
+
+# What is here was written, made and found before.
+CREATING = ("write", "make", "build", "find")
+# What one may hold out or point to.
+HANDED = (*lexicon.GOODS, "fruit", "vegetable", "dish", "animal", "plant", "vehicle", "opening", "building")
 
 
 @construction
@@ -1143,7 +1191,6 @@ def order_pronoun(draw: Draw) -> Pair:
 @construction
 def order_pronoun_negative(draw: Draw) -> Pair:
     """This letter belongs to Paul: do not show it to them."""
-    who = draw.pick((I, HE, SHE, WE, THEY))
     giving = draw.pick(tuple(a for a in lexicon.GIVING if a.en.base in ("give", "send", "show", "lend", "sell")))
     phrase = noun_phrase(draw.pick(countable(giving)), "this", False)
     if draw.chance(0.4):
@@ -1156,6 +1203,8 @@ def order_pronoun_negative(draw: Draw) -> Pair:
             ("belong to my sister", "appartenir à ma sœur"),
         )
     )
+    # The owner is not whom it is kept from.
+    who = draw.pick((I, SHE, WE, THEY) if reason[0] != "belong to my sister" else (I, HE, WE, THEY))
     verb = lexicon.BELONG
     en = verb_en(phrase, verb, "present") + reason[0].removeprefix("belong to")
     fr = french_verb(phrase, verb, "present") + reason[1].removeprefix("appartenir")
@@ -1232,6 +1281,7 @@ def suggestion(draw: Draw) -> Pair:
 
 def asked(who: Phrase, action: Action, tense: str, rest: Both) -> Both:
     """Gives a question whose answer is yes or no."""
+    tense = ahead(action, tense)
     en = english.question(action.en, who.person, tense, who.en)
     return join(f"{en} {rest[0]}"), join(f"est-ce que {who.fr} {french_verb(who, action, tense)} {rest[1]}")
 
@@ -1293,7 +1343,7 @@ def question_want(draw: Draw) -> Pair:
         return Pair(f"would you like {portion[0]}", f"voulez-vous {portion[1]}", "?")
     action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.en.base in WISHED))
     rest = object_of(draw, action, YOU, plain=True)
-    return Pair(f"would you like to {base(action, rest[0])}", f"voulez-vous {infinitive(action, YOU, rest[1])}", "?")
+    return Pair(f"would you like to {base(action, rest[0])}", f"voudriez-vous {infinitive(action, YOU, rest[1])}", "?")
 
 
 WISHED = (
@@ -1371,16 +1421,16 @@ def question_who(draw: Draw) -> Pair:
     """Who broke this glass?"""
     who = Phrase("who", "qui")
     tense = draw.pick(("past", "past", "future"))
-    action, rest = deed(draw, WE, willed=planned(tense))
+    action, rest = deed(draw, I, willed=planned(tense))
     return Pair(*clause(who, action, tense, rest), "?")
 
 
 @construction
 def question_whom(draw: Draw) -> Pair:
-    """Who did you meet at the beach?"""
+    """Who did you meet on the beach?"""
     who = interlocutor(draw)
     action = draw.pick(tuple(a for a in DYNAMIC_SOCIAL if a.en.particle == "" or a.en.base in ("wait", "look")))
-    tense = draw.pick(("past", "going_to", "future", "past"))
+    tense = ahead(action, draw.pick(("past", "going_to", "future", "past")))
     # Not "who did you look at at the market".
     place = location(draw) if action.en.particle == "at" else met(draw, action)
     return Pair(
@@ -1398,6 +1448,9 @@ def question_where_is(draw: Draw) -> Pair:
     )
     many = entry.kind not in ("relative", "venue") and draw.chance(0.5)
     owner = draw.pick(PRONOUNS)
+    if not suits(owner, entry):
+        return question_where_is(draw)
+    many = many or (owner.many and personal(entry))
     determiner = (
         "the" if entry.kind in ("venue", "tool", "dishes") or (draw.chance(0.3) and entry.kind != "relative") else "own"
     )
@@ -1471,7 +1524,7 @@ def question_when(draw: Draw) -> Pair:
             (lexicon.GO, destination(draw)),
         )
     )
-    tense = draw.pick(("past", "future", "going_to"))
+    tense = ahead(action, draw.pick(("past", "future", "going_to")))
     return Pair(
         f"when {english.question(action.en, who.person, tense, who.en)} {rest[0]}",
         f"quand est-ce que {who.fr} {french_verb(who, action, tense)} {rest[1]}",
@@ -1630,17 +1683,17 @@ def relative_subject_object(draw: Draw) -> Pair:
 @construction
 def relative_object(draw: Draw) -> Pair:
     """The apples that I bought are delicious."""
+    who = subject(draw)
     while True:
         action = draw.pick(ACTIONS)
-        entry = draw.pick(countable(action))
+        entry = draw.pick(fitting(countable(action), action, who))
         adjective = adjective_of(
             draw, entry, False, lambda a: a.en not in ("ready", "better", "ripe") and a.en not in NATIONS
         )
         if adjective is not None and (action.en.base, adjective.en) not in ODD_RESULTS:
             break
-    many = draw.chance(0.5) and entry.kind not in ("room", "structure")
+    many = (draw.chance(0.5) and entry.kind not in ("room", "structure")) or several_worn(action, who)
     phrase = noun_phrase(entry, "the", many)
-    who = subject(draw)
     fr = french_verb(who, action, "past", agreement=(entry.gender, many))
     return Pair(
         f"{phrase.en} that {who.en} {verb_en(who, action, 'past')} {'are' if many else 'is'} {adjective.en}",
@@ -1655,10 +1708,11 @@ ODD_RESULTS = (("eat", "expensive"), ("repair", "broken"), ("wash", "dirty"), ("
 def relative_object_where(draw: Draw) -> Pair:
     """Where are the letters that you wrote?"""
     action = draw.pick(tuple(a for a in ACTIONS if a.en.base in MOVABLE))
-    entry = draw.pick(tuple(n for n in countable(action) if n.kind not in ("building", "area", "venue")))
-    many = draw.chance(0.5)
-    phrase = noun_phrase(entry, "the", many)
     who = subject(draw)
+    things = tuple(n for n in countable(action) if n.kind not in ("building", "area", "venue"))
+    entry = draw.pick(fitting(things, action, who))
+    many = draw.chance(0.5) or several_worn(action, who)
+    phrase = noun_phrase(entry, "the", many)
     fr = french_verb(who, action, "past", agreement=(entry.gender, many))
     return Pair(
         f"where {'are' if many else 'is'} {phrase.en} that {who.en} {verb_en(who, action, 'past')}",
@@ -1818,7 +1872,8 @@ def predicate_thing(draw: Draw) -> Pair:
         return predicate_thing(draw)
     phrase = noun_phrase(entry, draw.pick(("the", "these" if many else "this")), many)
     degree = draw.pick((("very ", "très "), ("too ", "trop "), ("", "")))
-    if adjective.en in PLAIN_ADJECTIVES or (degree[0] == "too " and adjective.en in GOOD_QUALITIES):
+    absolute = adjective.en in (*PLAIN_ADJECTIVES, "delicious", "useless")
+    if absolute or (degree[0] == "too " and adjective.en in GOOD_QUALITIES):
         degree = ("", "")
     past = draw.chance(0.3)
     verb = (
@@ -1954,7 +2009,7 @@ def exclamation(draw: Draw) -> Pair:
     )
     many = draw.chance(0.35)
     adjective = adjective_of(
-        draw, entry, accept=lambda a: a.en not in (*PLAIN_ADJECTIVES, "cold") or a.en == "beautiful"
+        draw, entry, accept=lambda a: a.en not in (*PLAIN_ADJECTIVES, "cold", "dry") or a.en == "beautiful"
     )
     if adjective is None:
         return exclamation(draw)
@@ -1989,7 +2044,8 @@ def comparison(draw: Draw) -> tuple[Phrase, Phrase, lexicon.Adjective]:
         shared = [
             adjective
             for adjective in lexicon.adjectives_for(one)
-            if adjective in lexicon.adjectives_for(two) and adjective.en not in (*PLAIN_ADJECTIVES, "good", "bad")
+            if adjective in lexicon.adjectives_for(two)
+            and adjective.en not in (*PLAIN_ADJECTIVES, "good", "bad", "new")
         ]
         shared += [a for a in lexicon.adjectives_for(one) if a.en == "beautiful" and a in lexicon.adjectives_for(two)]
         if not shared:
@@ -2055,15 +2111,18 @@ def comparative_better(draw: Draw) -> Pair:
     many = kind in ("fruit", "dish") and draw.chance(0.5)
     first, second = noun_phrase(one, "these" if many else "this", many), noun_phrase(two, "the", many)
     word = draw.pick((("better", "meilleur"), ("worse", "pire")))
+    if word[0] == "worse" and kind != "idea":
+        word = ("worse", "mauvais")
+    agreed = ("plus " if word[1] == "mauvais" else "") + french.agree(word[1], first.gender, many)
     verb = ("are", "sont") if many else ("is", "est")
     return Pair(
         f"{first.en} {verb[0]} {word[0]} than {second.en}",
-        f"{first.fr} {verb[1]} {french.agree(word[1], first.gender, many)} que {second.fr}",
+        f"{first.fr} {verb[1]} {agreed} que {second.fr}",
     )
 
 
 INCOMPARABLE = (
-    *("problem", "mistake", "word", "sentence", "map", "menu", "dictionary", "rule", "exercise"),
+    *("problem", "mistake", "word", "sentence", "map", "menu", "dictionary", "rule", "exercise", "riddle"),
     *("honey", "jam", "butter", "chocolate", "ice cream", "bread", "cheese"),
 )
 
@@ -2081,10 +2140,20 @@ def comparative_adverb(draw: Draw) -> Pair:
         )
     )
     adverb = draw.pick(
-        (("better than", "mieux que"), ("faster than", "plus vite que"), ("as well as", "aussi bien que"))
+        (
+            ("better than", "mieux que"),
+            ("faster than", "plus vite que"),
+            ("as well as", "aussi bien que"),
+            ("as fast as", "aussi vite que"),
+        )
     )
-    if adverb[0] == "faster than" and action.en.base in ("sing", "dance", "cook"):
-        adverb = ("better than", "mieux que")
+    # "He walks as well as Paul" would say that both walk.
+    if action.en.base in ("sing", "dance", "cook"):
+        adverb = draw.pick((("better than", "mieux que"), ("as well as", "aussi bien que")))
+    elif adverb[0] == "as well as" and action.en.base != "swim":
+        adverb = ("as fast as", "aussi vite que")
+    elif adverb[0] == "better than" and action.en.base == "walk":
+        adverb = ("faster than", "plus vite que")
     if who.en == other.en:
         return comparative_adverb(draw)
     en, fr = clause(who, action, draw.pick(("present", "present", "used_to")))
@@ -2243,7 +2312,7 @@ def opening_hours(draw: Draw) -> Pair:
     )
     en, fr = clause(phrase, verb, "present")
     time, day = hour(draw, verb.en.base == "open"), draw.pick(lexicon.WEEKDAYS)
-    return Pair(f"{en} {time[0]} on {english.plural(day[0])}", f"{fr} {time[1]} le {day[1]}")
+    return Pair(f"{en} {time[0]} on {english.plural(day[0])}", f"{fr} le {day[1]} {time[1]}")
 
 
 NEVER_CLOSED = ("hospital", "airport", "beach", "station", "port", "farm")
@@ -2411,7 +2480,7 @@ def all_of(draw: Draw) -> Pair:
     tense = draw.pick(("perfect", "past", "future"))
     shared = tuple(a for a in lexicon.TRANSITIVE if a.en.base in SHARED)
     action = draw.pick(shared)
-    rest = object_of(draw, action, THEY, plain=True, definite=True)
+    rest = object_of(draw, action, who, plain=True, definite=True)
     return Pair(*clause(who, action, tense, rest))
 
 
@@ -2443,6 +2512,8 @@ def ordinal(draw: Draw) -> Pair:
     feminine = "première" if word[1] == "premier" else word[1]
     who = subject(draw)
     action, rest = act(draw, who, plain=True)
+    while action.en.base in ("learn", "study", "teach"):
+        action, rest = act(draw, who, plain=True)
     # After "c'est la troisième fois que", French has the present.
     en, fr = clause(who, action, "perfect", rest)[0], clause(who, action, "present", rest)[1]
     return Pair(f"it is the {word[0]} time that {en}", f"c'est la {feminine} fois que {fr}")
@@ -2602,13 +2673,13 @@ def weather(draw: Draw) -> Pair:
     place = f"in {land.en}", land.inside
     time = (("today", "aujourd'hui"), ("", ""), ("", ""))[tense]
     if tense == 2:
-        time = future_time(draw)
-        if "summer" in time[0] or "winter" in time[0]:
-            time = ("tomorrow", "demain")
+        time = draw.pick(SHORTLY)
     elif tense == 1:
         time = draw.pick(
             (("yesterday", "hier"), ("yesterday morning", "hier matin"), ("last night", "hier soir"), ("", ""))
         )
+    if "night" in time[0] and "sunny" in kind[0]:
+        time = ("", "")
     return Pair(f"it {kind[tense]} {place[0]} {time[0]}", f"il {verb} {kind[4]} {place[1]} {time[1]}")
 
 
@@ -2688,10 +2759,8 @@ def weather_and(draw: Draw) -> Pair:
             draw.pick((("at home", "à la maison"), ("in bed", "au lit"), indoors(draw))),
         )
     else:
-        phrase = object_phrase(draw, draw.pick(lexicon.entries(("warm",))), who, many=False)
-        en, fr = clause(
-            who, next(a for a in lexicon.TRANSITIVE if a.en.base == "wear"), "progressive", (phrase.en, phrase.fr)
-        )
+        action, rest = wearing(draw, who)
+        en, fr = clause(who, action, "progressive", rest)
     return Pair(f"{en} because {reason[0]}", f"{fr} parce que {reason[1]}")
 
 
@@ -2722,10 +2791,13 @@ def having(draw: Draw) -> Pair:
     adjective = adjective_of(draw, entry) if draw.chance(0.5) else None
     negative = draw.chance(0.35)
     tense = draw.pick(("present", "past", "future", "present"))
+    if not suits(who, entry):
+        return having(draw)
     if negative:
         phrase = noun_phrase(entry, "no", many)
     else:
         phrase = noun_phrase(entry, draw.pick(("two", "three", "several")) if many else "a", many, adjective)
+        phrase = one_each(phrase, who, adjective) if not many and personal(entry) else phrase
     return Pair(*clause(who, lexicon.HAVE, tense, (phrase.en, phrase.fr), negation="not" if negative else ""))
 
 
@@ -2798,6 +2870,9 @@ def need(draw: Draw) -> Pair:
             else None
         )
         phrase = noun_phrase(entry, draw.pick(("two", "three")) if many else "a", many, adjective)
+        phrase = one_each(phrase, who, adjective) if not many and personal(entry) else phrase
+    if not suits(who, entry):
+        return need(draw)
     tense = draw.pick(("present", "past", "future"))
     have = french_verb(who, lexicon.HAVE, tense)
     en = verb_en(who, Action(english.Verb("need"), lexicon.HAVE.fr), tense)
@@ -2871,10 +2946,14 @@ def possession_of(draw: Draw) -> Pair:
             "idea",
             "instrument",
             "room",
+            "container",
+            "container",
         )
     )
     if entry.en in ("tower", "bridge", "palace", "bus", "garden"):
         entry = lexicon.noun("house")
+    if entry.en in NOT_OWNED or not suits(owner, entry):
+        return possession_of(draw)
     many = (draw.chance(0.3) and entry.kind not in ("room",)) or shared_out(owner, entry)
     phrase = noun_phrase(entry, "the", many)
     adjective = adjective_of(draw, entry, False)
@@ -2912,7 +2991,7 @@ def possession_object(draw: Draw) -> Pair:
             if n.kind in (*lexicon.SMALL, "vehicle", "ride", "device", "instrument", "furniture")
         )
     )
-    if owner.en == who.en:
+    if owner.en == who.en or several_worn(action, who) or not suits(owner, entry):
         return possession_object(draw)
     genitive = owner.en + ("'" if owner.many and owner.en.endswith("s") else "'s")
     many = draw.chance(0.3) or shared_out(owner, entry)
@@ -2931,8 +3010,8 @@ def belonging(draw: Draw) -> Pair:
     )
     many = draw.chance(0.4)
     phrase = noun_phrase(entry, "these" if many else "this", many)
-    if draw.chance(0.4):
-        who = draw.pick(PRONOUNS)
+    if entry.en in lexicon.FEMININE_WEAR or draw.chance(0.4):
+        who = draw.pick(PRONOUNS) if entry.en not in lexicon.FEMININE_WEAR else SHE
         fr = french_verb(phrase, lexicon.BELONG, "present", clitics=(indirect(who),))
         return Pair(f"{phrase.en} {verb_en(phrase, lexicon.BELONG, 'present')} {object_en(who)}", f"{phrase.fr} {fr}")
     who = someone(draw, phrase)
@@ -2949,7 +3028,9 @@ def possession_mine(draw: Draw) -> Pair:
     """This blue coat is not mine."""
     who = draw.pick((I, HE, SHE, WE, YOU, THEY))
     entry = draw.pick(lexicon.nouns("clothes", "footwear", "thing", "jewel", "ride", "vehicle", "container", "device"))
-    many = draw.chance(0.4)
+    if not suits(who, entry):
+        return possession_mine(draw)
+    many = draw.chance(0.4) or (who.many and personal(entry))
     adjective = adjective_of(draw, entry) if draw.chance(0.6) else None
     phrase = noun_phrase(entry, "these" if many else "this", many, adjective)
     en = "hers" if who is SHE else MINE[who.person]
@@ -2978,7 +3059,8 @@ def country_life(draw: Draw) -> Pair:
         else ("", "")
     )
     if place[0] == "alone":
-        place = ("alone", french.agree("seul", who.gender, who.many))
+        alone = french.agree("seul", who.gender, who.many)
+        return Pair(*clause(who, action, tense, (f"alone {rest[0]}", f"{alone} {rest[1]}")))
     if place[0] == "with":
         other = relative(draw, who if who in PRONOUNS else I)
         place = (f"with {other.en}", f"avec {other.fr}")
@@ -3073,6 +3155,8 @@ def travel_means(draw: Draw) -> Pair:
     tense = draw.pick(("past", "future", "going_to", "present"))
     en, fr = clause(who, lexicon.GO, tense, goal)
     time = time_for(draw, tense) if tense == "present" or draw.chance(0.3) else ("", "")
+    if tense == "present" and not goal[0].startswith("to the "):
+        time = draw.pick((*lexicon.SEASONS, ("every year", "tous les ans"), ("every summer", "tous les étés")))
     return Pair(f"{en} {means[0]} {time[0]}", f"{fr} {means[1]} {time[1]}")
 
 
@@ -3092,7 +3176,7 @@ def position(draw: Draw) -> Pair:
         return position(draw)
     preposition = draw.pick(choices)
     owner = draw.pick(PRONOUNS)
-    many = draw.chance(0.4)
+    many = draw.chance(0.4) or (owner.many and personal(entry))
     phrase = noun_phrase(entry, draw.pick(("the", "own")), many, None, owner)
     there = noun_phrase(place, "the")
     past = draw.chance(0.3)
@@ -3162,7 +3246,7 @@ def reflexive_present(draw: Draw) -> Pair:
     )
     tense = draw.pick(("present", "future", "used_to"))
     time = hour(draw, True) if action.en.particle in ("up", "to bed", "asleep", "dressed") else ("", "")
-    habit = habit_time(draw) if tense != "future" else future_time(draw)
+    habit = habit_time(draw) if tense != "future" else draw.pick(SHORTLY)
     if action.en.base in HALTS:
         time = draw.pick(HALTS[action.en.base])
         habit = draw.pick(ROUND) if tense != "future" else ("tomorrow", "demain")
@@ -3171,7 +3255,9 @@ def reflexive_present(draw: Draw) -> Pair:
         often = draw.pick((("every day", "tous les jours"), (f"on {english.plural(day[0])}", f"le {day[1]}")))
         habit = often if tense != "future" else ("tomorrow", "demain")
     en, fr = clause(who, action, tense)
-    return Pair(f"{en} {time[0]} {habit[0]}", f"{fr} {time[1]} {habit[1]}")
+    # French says the day before the hour.
+    when = f"{habit[1]} {time[1]}" if time[1].startswith("à ") and "heures" in time[1] else f"{time[1]} {habit[1]}"
+    return Pair(f"{en} {time[0]} {habit[0]}", f"{fr} {when}")
 
 
 # Where one sits down or stops, day after day.
@@ -3470,7 +3556,7 @@ PURPOSES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("market", "buy", ("fruit", "vegetable", "food", "plant", "animal")),
     ("supermarket", "buy", ("food", "drink", "ingredient", "vegetable", "fruit")),
     ("shop", "buy", ("clothes", "footwear", "jewel", "furniture", "tool", "device", "thing")),
-    ("restaurant", "eat", ("pastry", "fish")),
+    ("restaurant", "eat", ("served",)),
     ("bakery", "buy", ("baked",)),
     ("library", "read", ("library",)),
     ("library", "study", ("science", "language")),
@@ -3674,6 +3760,9 @@ def reading(draw: Draw, who: Phrase) -> tuple[Action, Both]:
 
 def wearing(draw: Draw, who: Phrase) -> tuple[Action, Both]:
     """Gives something warm to wear."""
+    if who.many:
+        action = next(a for a in lexicon.TRANSITIVE if a.en.base == "wear")
+        return action, worn_by_each(draw, who, draw.pick(lexicon.entries(("warm",))))
     return done_to(draw, who, "wear", ("warm",))
 
 
@@ -3741,6 +3830,8 @@ def condition_had(draw: Draw) -> Pair:
     else:
         action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.en.base in wishes))
         rest = bought(draw, action)
+    if who.many and have[0] == "a bicycle":
+        have = ("bicycles", have[1])
     one = clause(who, lexicon.HAVE, "past", have)
     two = clause(again, action, "conditional", rest)
     return Pair(f"if {one[0]}, {two[0]}", f"si {one[1]}, {two[1]}")
@@ -3765,8 +3856,8 @@ HAD: tuple[tuple[Both, tuple[str, ...]], ...] = (
 def condition_past(draw: Draw) -> Pair:
     """If we had found the key, we would have opened the box."""
     who = subject(draw)
-    one, two, entry = chain(draw)
-    phrase = noun_phrase(entry, "the", draw.chance(0.4))
+    one, two, entry = chain(draw, who)
+    phrase = noun_phrase(entry, "the", draw.chance(0.4) or several_worn(two, who))
     again = pronoun(who)
     first = clause(who, one, "pluperfect", complement(one, phrase))
     fr = french_verb(again, two, "past_conditional", clitics=(clitic(phrase),), agreement=(phrase.gender, phrase.many))
@@ -3960,7 +4051,7 @@ def two_objects(draw: Draw) -> Pair:
         action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.willed or not planned(tense)))
         one = draw.pick(lexicon.objects_of(action))
         others = tuple(n for n in lexicon.objects_of(action) if n.kind == one.kind and n != one)
-        if others and one.kind not in ("meal", "structure"):
+        if others and one.kind not in ("meal", "structure") and not several_worn(action, who):
             break
     two = draw.pick(others)
     if one.kind in ("science", "language"):
@@ -3997,7 +4088,8 @@ def either_or(draw: Draw) -> Pair:
     )
     action = draw.pick(tuple(a for a in lexicon.TRANSITIVE if a.en.base in names))
     one, two = draw.pair(lexicon.objects_of(action))
-    if one.kind != two.kind:
+    worn = action.en.base == "wear" and not (suits(who, one) and suits(who, two))
+    if one.kind != two.kind or worn or several_worn(action, who):
         return either_or(draw)
     if one.mass or one.kind == "meal":
         first, second = generic(one, False), generic(two, False)
@@ -4212,7 +4304,7 @@ def animal_act(draw: Draw) -> Pair:
     )
     tense = draw.pick(("progressive", "past_progressive", "past", "present"))
     en, fr = clause(phrase, action, tense, place)
-    time = time_for(draw, tense) if tense in ("past", "present") and draw.chance(0.5) else ("", "")
+    time = time_for(draw, tense) if tense == "present" or (tense == "past" and draw.chance(0.5)) else ("", "")
     return Pair(f"{en} {time[0]}", f"{fr} {time[1]}")
 
 
@@ -4366,18 +4458,15 @@ def setback(draw: Draw, who: Phrase, tense: str) -> Both:
 
 def because_tired(draw: Draw, who: Phrase, tense: str) -> Both:
     """Gives a pause and its reason: "he rested because he was tired"."""
-    pause, place = draw.pick(((REST, ("", "")), (lexicon.GO_HOME, ("", "")), (lexicon.STAY, HOME)))
+    pause, place = draw.pick(((REST, ("", "")), (lexicon.GO_HOME, ("", ""))))
     en, fr = clause(who, pause, tense, place)
     state_name = draw.pick(("tired", "sick", "sad", "worried"))
     adjective = next(a for a in lexicon.ADJECTIVES if a.en == state_name)
-    state = "will be" if tense == "future" else english.to_be(who.person, True)
+    state = english.to_be(who.person, True)
     return (
         f"{en} because {who.en} {state} {adjective.en}",
         f"{fr} parce que {who.fr} {french_verb(who, lexicon.BE, tense)} {be_adjective(who, adjective)}",
     )
-
-
-HOME: Both = ("at home", "à la maison")
 
 
 def story_step(draw: Draw, who: Phrase, tense: str) -> Both:
@@ -4398,7 +4487,7 @@ def story_step(draw: Draw, who: Phrase, tense: str) -> Both:
         one = clause(who, *plain_deed(draw, who, tense))
         two = clause(other, action, "past_progressive", rest)
         return f"{one[0]} while {two[0]}", f"{one[1]} pendant que {two[1]}"
-    if dice < 0.47:
+    if dice < 0.47 and tense == "past":
         return because_tired(draw, who, tense)
     if dice < 0.53:
         pauses = ("for a walk", "fun")

@@ -32,6 +32,7 @@ IRREGULAR_PLURALS = {
     "potato": "potatoes",
     "tomato": "tomatoes",
     "passer-by": "passers-by",
+    "stomach": "stomachs",
 }
 
 

@@ -131,6 +131,7 @@ IRREGULAR_FEMININES = {
     "grec": "grecque",
     "turc": "turque",
     "inquiet": "inquiète",
+    "violet": "violette",
 }
 
 BEFORE_VOWEL = {"beau": "bel", "nouveau": "nouvel", "vieux": "vieil"}

@@ -499,6 +499,7 @@ _NOUNS: dict[str, list[tuple[str, str, str]]] = {
         ("word", "mot", "m"),
         ("sentence", "phrase", "f"),
         ("exercise", "exercice", "m"),
+        ("riddle", "énigme", "f"),
     ],
     "science": [
         ("history", "histoire", "f"),
@@ -557,6 +558,9 @@ GOODS = (*SMALL, "furniture", "device", "ride", "instrument")
 # What is bought and sold; letters and reports are not.
 MERCHANDISE = tuple(kind for kind in GOODS if kind != "writing")
 WORN = ("clothes", "footwear", "jewel")
+# What each person has one of: several people have several in English, but French keeps one each.
+PERSONAL = ("umbrella", "wallet", "pen", "pencil", "ruler", "notebook", "passport")
+FEMININE_WEAR = ("dress", "skirt")
 
 
 @cache
@@ -692,7 +696,7 @@ ADJECTIVES: tuple[Adjective, ...] = (
     Adjective("dry", "sec", ("clothes", "footwear", "dishes"), False, "drier"),
     Adjective("warm", "chaud", ("clothes", "footwear"), False, "warmer"),
     Adjective("intelligent", "intelligent", (*_MINDS, "animal")),
-    Adjective("kind", "gentil", _MINDS, False, "kinder"),
+    Adjective("kind", "gentil", _MINDS, True, "kinder"),
     Adjective("polite", "poli", _MINDS),
     Adjective("lazy", "paresseux", (*_MINDS, "animal"), False, "lazier"),
     Adjective("brave", "courageux", _MINDS, False, "braver"),
@@ -765,6 +769,7 @@ SUBKINDS: dict[str, tuple[str, ...]] = {
 CLASHES: frozenset[tuple[str, str]] = frozenset(
     {
         ("young", "king"),
+        ("kind", "man"),
         ("good", "king"),
         ("new", "plant"),
         ("hot", "fork"),
@@ -976,6 +981,7 @@ CLASHES: frozenset[tuple[str, str]] = frozenset(
         ("dangerous", "valley"),
         ("dangerous", "lake"),
         ("dangerous", "village"),
+        ("dangerous", "island"),
         ("wet", "glass"),
         ("wet", "fork"),
         ("wet", "spoon"),
@@ -1163,7 +1169,7 @@ TRANSITIVE: tuple[Action, ...] = (
     _action("wash", "laver", ("dishes", "clothes", "footwear_washed", "vehicle", "vegetable", "fruit_washed")),
     _action("clean", "nettoyer", ("room", "furniture_cleaned", "footwear_cleaned", "device", "window")),
     _action("open", "ouvrir", ("opening", "container_opened", "letter_opened")),
-    _action("close", "fermer", ("opening", "container_opened")),
+    _action("close", "fermer", ("opening", "container_closed")),
     _action("break", "casser", ("dishes_broken", "toy_broken", "tool_broken", "device")),
     _action("repair", "réparer", ("vehicle", "ride", "device", "furniture_repaired", "roof_repaired", "opening")),
     _action("lose", "perdre", ("thing_lost", "jewel", "clothes_lost", "footwear_lost")),
@@ -1192,7 +1198,7 @@ TRANSITIVE: tuple[Action, ...] = (
     _action("forget", "oublier", ("thing_lost", "idea_forgotten", "clothes_lost", "gathering_forgotten")),
     _action("finish", "finir", ("idea_finished", "text_finished", "writing_finished", "meal")),
     _action("begin", "commencer", ("idea_finished", "text_finished", "writing_finished")),
-    _action("watch", "regarder", ("show",)),
+    _action("watch", "regarder", ("show_watched",)),
     _action("cross", "traverser", ("landscape_crossed", "bridge")),
     _action("visit", "visiter", ("venue_visited", "building_visited", "area_visited")),
     _action("plant", "planter", ("planted", "vegetable_planted")),
@@ -1208,8 +1214,8 @@ TRANSITIVE: tuple[Action, ...] = (
     _action("burn", "brûler", ("writing_burned", "dish_burned", "food_burned")),
     _action("fill", "remplir", ("container", "dishes_filled")),
     _action("accept", "accepter", ("gift", "idea_accepted")),
-    _action("refuse", "refuser", ("gift", "idea_accepted")),
-    _action("solve", "résoudre", ("problem", "exercise")),
+    _action("refuse", "refuser", ("gift", "dish_refused")),
+    _action("solve", "résoudre", ("problem", "riddle")),
     _action("explain", "expliquer", ("idea_explained",)),
     _action("understand", "comprendre", ("idea_explained", "text_understood")),
     _action("organise", "organiser", ("gathering_organised",)),
@@ -1220,7 +1226,6 @@ TRANSITIVE: tuple[Action, ...] = (
     _action("photograph", "photographier", ("animal", "wild", "building", "landscape", "plant")),
     _action("check", "vérifier", ("idea_checked", "ticket_checked", "writing_checked")),
     _action("send", "envoyer", ("writing_sent", "gift")),
-    _action("show", "montrer", ("thing_shown", "text_lent", "jewel", "map")),
     _action("admire", "admirer", ("landscape", "plant", "building_visited", "painting", "jewel")),
     _action("hear", "entendre", ("animal_heard", "tune", "device_heard")),
 )
@@ -1229,7 +1234,7 @@ SUBKINDS.update(
     {
         "pastry": ("cake", "tart", "sandwich", "omelette", "pizza", "pancake", "biscuit", "soup", "salad", "jam"),
         "warm": ("coat", "hat", "scarf", "sweater", "jacket", "cap"),
-        "fish": ("fish", "chicken"),
+        "served": ("fish", "chicken", "omelette", "pizza", "pancake", "soup", "salad", "tart"),
         "home": ("house", "flat"),
         "planted": ("tree", "flower", "rose"),
         "library": ("book", "newspaper", "magazine", "novel", "dictionary", "map"),
@@ -1237,6 +1242,7 @@ SUBKINDS.update(
         "device_used": ("computer", "phone", "printer", "camera", "oven", "washing machine", "keyboard"),
         "baked": ("bread", "cake", "tart", "biscuit", "sandwich"),
         "film": ("film",),
+        "show_watched": ("film", "match", "race"),
         "match": ("match", "race"),
         "theatre": ("play", "concert"),
         "priced": ("house", "flat", "painting", "ticket", "toy", "doll", "dictionary"),
@@ -1250,6 +1256,7 @@ SUBKINDS.update(
         "footwear_cleaned": ("shoe", "boot"),
         "window": ("window",),
         "container_opened": ("box", "bag", "suitcase", "bottle"),
+        "container_closed": ("box", "bag", "suitcase"),
         "letter_opened": ("letter", "gift"),
         "dishes_broken": ("bottle", "glass", "cup", "plate", "bowl"),
         "toy_broken": ("toy", "doll", "watch", "mirror", "lamp", "window"),
@@ -1327,11 +1334,12 @@ SUBKINDS.update(
         "dishes_filled": ("glass", "cup", "bottle", "bowl"),
         "idea_accepted": ("idea", "decision", "solution", "project", "plan"),
         "problem": ("problem",),
-        "exercise": ("exercise",),
+        "riddle": ("riddle",),
         "idea_explained": ("idea", "problem", "rule", "decision", "question", "exercise", "answer", "word", "sentence"),
         "text_understood": ("book", "poem", "letter"),
         "gathering_organised": ("meeting", "party", "trip", "exhibition", "conference", "festival", "wedding"),
         "concert": ("concert", "match"),
+        "dish_refused": ("cake", "sandwich", "biscuit", "sweet", "tart"),
         "dish_tasted": ("cake", "tart", "omelette", "pancake", "biscuit"),
         "food_tasted": ("soup", "cheese", "ham", "jam", "honey", "ice cream", "chocolate"),
         "idea_checked": ("answer", "sentence", "exercise"),

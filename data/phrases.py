@@ -219,7 +219,10 @@ def adjective_of(
     fitting = [
         adjective
         for adjective in lexicon.adjectives_for(entry)
-        if (adjective.attributive or not attributive) and (accept is None or accept(adjective))
+        if (adjective.attributive or not attributive)
+        # "Nouveau" hardly stands after "être".
+        and (attributive or adjective.en != "new")
+        and (accept is None or accept(adjective))
     ]
     return draw.pick(fitting) if fitting else None
 
@@ -271,12 +274,33 @@ def object_phrase(
         choices = ["the", "this", "no" if negative else "a"]
         if single and entry.kind in ("room", "structure"):
             choices = ["the"]
-    if own and entry.kind in OWNED and entry.en not in NOT_OWNED and (owner.person != french.IL or draw.chance(0.6)):
+    owned = entry.kind in OWNED and entry.en not in NOT_OWNED and suits(owner, entry)
+    if own and owned and (owner.person != french.IL or draw.chance(0.6)):
         choices.append("own")
     if (negative and adjective is not None) or definite:
         choices = [choice for choice in choices if choice in ("the", "this", "these", "own")]
     determiner = choices[draw.random.randrange(len(choices))]
-    return noun_phrase(entry, determiner, many, adjective, owner)
+    phrase = noun_phrase(entry, determiner, many, adjective, owner)
+    return one_each(phrase, owner, adjective) if determiner == "own" and not many and personal(entry) else phrase
+
+
+def personal(entry: Noun) -> bool:
+    """Gives whether each person has one of these."""
+    return entry.kind in lexicon.WORN or entry.en in lexicon.PERSONAL
+
+
+def one_each(phrase: Phrase, owner: Phrase, adjective: Adjective | None = None) -> Phrase:
+    """Gives what each of several people has one of: "their hats" in English, but "leur chapeau"."""
+    assert phrase.noun is not None
+    if not owner.many:
+        return phrase
+    core = (adjective.en + " " if adjective else "") + phrase.noun.english(True)
+    return replace(phrase, en=core if phrase.en.startswith(("a ", "an ")) else f"{possessive_en(owner)} {core}")
+
+
+def suits(who: Phrase, entry: Noun) -> bool:
+    """Gives whether a person may wear or own it: dresses and skirts are for women."""
+    return who.gender == "f" or entry.en not in lexicon.FEMININE_WEAR
 
 
 FIRST_PERSON = (french.JE, french.NOUS)
@@ -390,6 +414,12 @@ def french_verb(
     )
 
 
+def ahead(action: Action, tense: str) -> str:
+    """Gives the tense, the simple future for "go": not "va aller", nor "va chercher", which is to fetch."""
+    plain = action is lexicon.GO or action.fr.infinitive == "chercher"
+    return "future" if tense == "going_to" and plain else tense
+
+
 def clause(
     who: Phrase,
     action: Action,
@@ -402,6 +432,7 @@ def clause(
     adverb: Both = ("", ""),
 ) -> Both:
     """Gives subject, verb and complement in both languages; `negation` is a key of `NEGATIONS`."""
+    tense = ahead(action, tense)
     late = " yet" if negation == "not yet" else ""
     verb_en = english.predicate(action.en, who.person, tense, "not" if late else negation, adverb[0])
     verb_fr = french_verb(who, action, tense, NEGATIONS.get(negation, ""), clitics, agreement, adverb[1])
@@ -420,8 +451,14 @@ def complement(action: Action, phrase: Phrase) -> Both:
 
 def venue(draw: Draw) -> Both:
     """Gives where one is: "at the market", "au marché"."""
-    entry = draw.pick(lexicon.NOUNS["venue"])
-    return f"at the {entry.en}", french.contract("à", noun_phrase(entry, "the").fr)
+    return at(draw.pick(lexicon.NOUNS["venue"]))
+
+
+def at(entry: Noun) -> Both:
+    """Gives a venue as the place where something happens: "at the market", but "on the beach"."""
+    there = noun_phrase(entry, "the")
+    en, fr = {"beach": ("on", "sur"), "port": ("in", "dans")}.get(entry.en, ("at", "à"))
+    return f"{en} {there.en}", there.after(fr)
 
 
 def destination(draw: Draw) -> Both:
@@ -541,17 +578,17 @@ _ANYWHERE = (
 
 def setting(draw: Draw, action: Action) -> Both:
     """Gives a place that suits an act without an object."""
-    if action.en.base == "travel" or (
-        action.en.base in ("work", "sing", "dance", "swim", "run", "study") and draw.chance(0.3)
-    ):
+    if action.en.base == "travel":
+        # One travels in a country, not in a town.
+        land = draw.pick(lexicon.COUNTRIES)
+        return f"in {land.en}", land.inside
+    if action.en.base in ("work", "sing", "dance", "swim", "run", "study") and draw.chance(0.3):
         return location(draw)
     if action.en.base == "work":
         return draw.pick((venue, venue, room))(draw)
     entry = lexicon.noun(draw.pick(_SETTINGS.get(action.en.base, _ANYWHERE)))
     there = noun_phrase(entry, "the")
-    if entry.kind == "room":
-        return f"in the {entry.en}", f"dans {there.fr}"
-    return f"at the {entry.en}", there.after("à")
+    return (f"in {there.en}", f"dans {there.fr}") if entry.kind == "room" else at(entry)
 
 
 def planned(tense: str) -> bool:
@@ -716,7 +753,7 @@ HAVING_NONE = (
 )
 # What these do to a thing would quarrel with many an adjective: nobody cleans clean shoes.
 CHANGING = ("clean", "wash", "fill", "break", "finish", "burn")
-UNWANTED = ("bad", "dirty", "broken", "empty", "wet", "useless", "boring", "worse")
+UNWANTED = ("bad", "dirty", "broken", "empty", "wet", "dry", "useless", "boring", "worse")
 
 
 def indefinite(draw: Draw, entry: Noun) -> Phrase:
@@ -757,7 +794,9 @@ def object_of(
     draw: Draw, action: Action, who: Phrase, negative: bool = False, plain: bool = False, definite: bool = False
 ) -> Both:
     """Gives something the action may be done to."""
-    entry = draw.pick(lexicon.objects_of(action))
+    entry = draw.pick(tuple(n for n in lexicon.objects_of(action) if action.en.base != "wear" or suits(who, n)))
+    if action.en.base == "wear" and who.many and entry.kind != "footwear":
+        return worn_by_each(draw, who, entry, plain, definite or negative)
     if action.en.base in ("accept", "refuse"):
         # One does not accept one's own idea.
         several = draw.chance(0.4)
@@ -770,6 +809,16 @@ def object_of(
         draw, entry, who, negative, plain, definite or many is True, many, own, action.en.base in WANTED
     )
     return complement(action, phrase)
+
+
+def worn_by_each(draw: Draw, who: Phrase, entry: Noun, plain: bool = False, definite: bool = False) -> Both:
+    """Gives what several people wear: "caps", "their caps"; "une casquette", "leur casquette"."""
+    adjective = None
+    if not plain and draw.chance(0.25):
+        adjective = adjective_of(draw, entry, accept=lambda a: a.en not in UNWANTED)
+    own = definite or draw.chance(0.5)
+    phrase = one_each(noun_phrase(entry, "own" if own else "a", False, adjective, who), who, adjective)
+    return phrase.en, phrase.fr
 
 
 def act(

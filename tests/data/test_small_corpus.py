@@ -139,6 +139,7 @@ def test_contraction(preposition: str, phrase: str, contracted: str) -> None:
         ("jaloux", "jaloux jalouse jaloux jalouses"),
         ("long", "long longue longs longues"),
         ("mûr", "mûr mûre mûrs mûres"),
+        ("violet", "violet violette violets violettes"),
     ],
 )
 def test_adjectives(masculine: str, forms: str) -> None:
@@ -360,6 +361,7 @@ def test_english_verbs(base: str, forms: str) -> None:
         ("postman", "postmen"),
         ("washing machine", "washing machines"),
         ("toy", "toys"),
+        ("stomach", "stomachs"),
     ],
 )
 def test_english_plurals(singular: str, many: str) -> None:
@@ -369,3 +371,37 @@ def test_english_plurals(singular: str, many: str) -> None:
 def test_english_articles() -> None:
     found = [english.with_article(word) for word in ("apple", "uniform", "honest man", "hour", "university")]
     assert found == ["an apple", "a uniform", "an honest man", "an hour", "a university"]
+
+
+@pytest.mark.parametrize(
+    ("noun", "expected"),
+    [
+        ("beach", ("on the beach", "sur la plage")),
+        ("port", ("in the port", "dans le port")),
+        ("school", ("at the school", "à l'école")),
+        ("market", ("at the market", "au marché")),
+    ],
+)
+def test_where_things_happen(noun: str, expected: tuple[str, str]) -> None:
+    assert phrases.at(lexicon.noun(noun)) == expected
+
+
+@pytest.mark.parametrize(
+    ("determiner", "adjective", "expected"),
+    [
+        ("a", None, ("caps", "une casquette")),
+        ("own", None, ("their caps", "leur casquette")),
+        ("own", "red", ("their red caps", "leur casquette rouge")),
+    ],
+)
+def test_several_people_have_one_each(determiner: str, adjective: str | None, expected: tuple[str, str]) -> None:
+    quality = next((entry for entry in lexicon.ADJECTIVES if entry.en == adjective), None)
+    cap = phrases.noun_phrase(lexicon.noun("cap"), determiner, False, quality, phrases.THEY)
+    phrase = phrases.one_each(cap, phrases.THEY, quality)
+    assert (phrase.en, phrase.fr) == expected
+
+
+def test_no_near_future_of_going_nor_of_looking_for() -> None:
+    look_for = next(action for action in lexicon.SOCIAL if action.fr.infinitive == "chercher")
+    assert [phrases.ahead(action, "going_to") for action in (lexicon.GO, look_for)] == ["future", "future"]
+    assert phrases.ahead(lexicon.ARRIVE, "going_to") == "going_to"
