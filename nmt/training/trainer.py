@@ -65,9 +65,7 @@ class _Window:
 
 
 class Publish(Protocol):
-    """Writes the run's model.safetensors: weights, the updates they are the mean of, and scores by the name of the
-    text.
-    """
+    """Writes the run's model.safetensors: weights, the updates they are the mean of, scores by name of the text."""
 
     def __call__(self, weights: dict[str, Tensor], updates: list[int], scores: dict[str, Score]) -> None:
         """Writes it, whole or not at all."""
@@ -108,9 +106,7 @@ class Trainer:
         self.fixed: dict[str, Any] = {}
 
     def run(self, stop: StopRequest) -> str:
-        """Updates until the recipe's number, or its patience, is reached: returns which. Stopped when a signal asked
-        for it.
-        """
+        """Updates until the recipe's number or its patience is reached: returns which. A signal ends it with Stopped."""
         train, progress = self.recipe.train, self.progress
         window = _Window(time.monotonic())
         for pairs in self._stream():
@@ -132,13 +128,12 @@ class Trainer:
             if progress.update % LOG_EVERY == 0 or last:
                 self._log_update(window)
                 window = _Window(time.monotonic())
-            validating = progress.update % train.validate_every == 0 or last
-            if validating:
+            paused = time.monotonic()
+            if progress.update % train.validate_every == 0 or last:
                 self._validate()
-            if validating if train.save_every is None else (progress.update % train.save_every == 0 or last):
+            if progress.update % (train.save_every or train.validate_every) == 0 or last:
                 self._save_if_new()
-            if validating:
-                window.started = time.monotonic() if not window.updates else window.started
+            window.started += time.monotonic() - paused  # tokens a second are those of training
         raise AssertionError("the stream of batches never ends")
 
     def _stream(self) -> Iterator[Indices]:
