@@ -106,7 +106,7 @@ class Trainer:
         self.fixed: dict[str, Any] = {}
 
     def run(self, stop: StopRequest) -> str:
-        """Updates until the recipe's number or its patience is reached: returns which. A signal ends it with Stopped."""
+        """Updates until the recipe's number or its patience is reached: returns which. Stopped by a signal."""
         train, progress = self.recipe.train, self.progress
         window = _Window(time.monotonic())
         for pairs in self._stream():
