@@ -59,8 +59,15 @@ class Console:
             self._draw(live[0])
 
     def live(self, line: str) -> None:
-        """A line that the next one replaces; elsewhere the first, the last, and one every half minute stay as lines."""
-        self._show(Text(line), lambda: line)
+        """A line that the next one replaces, and an empty one takes away; elsewhere the first, the last, and one every
+        half minute stay as lines.
+        """
+        if line:
+            self._show(Text(line), lambda: line)
+            return
+        if self.terminal and self._live is not None:
+            self._write(_ERASE)
+        self._live = None
 
     @contextmanager
     def progress(self, description: str, total: int | None = None, unit: str = "") -> Iterator["Bar"]:

@@ -21,7 +21,7 @@ class Talk(Protocol):
         ...
 
     def live(self, line: str) -> None:
-        """A line that the next one replaces, where the terminal can do that. Cheap, as above."""
+        """A line that the next one replaces, where the terminal can do that; an empty one takes it away. Cheap."""
         ...
 
     def progress(self, description: str, total: int | None = None, unit: str = "") -> AbstractContextManager[Progress]:

@@ -180,3 +180,15 @@ def test_transfers_are_a_bar_each_that_ends_with_its_file(terminal: Terminal) ->
     assert second.startswith("b.gz")
     assert "5" in second
     assert rest == [""]
+
+
+def test_an_empty_live_line_takes_the_last_one_away(terminal: Terminal) -> None:
+    plain = io.StringIO()
+    for stream in (terminal, plain):
+        with Console(stream, Clock()) as console:
+            console.live("update 1")
+            console.live("update 2")
+            console.live("")
+            console.say("the model is there")
+    assert screen(terminal.getvalue()) == ["the model is there", ""]
+    assert plain.getvalue().splitlines() == ["update 1", "the model is there"]

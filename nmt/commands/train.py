@@ -104,6 +104,7 @@ def train(
             + (f"; going on from update {trainer.progress.update:,}" if trainer.progress.update else "")
         )
         reason = trainer.run(request)
+        reporter.live("")
         return _finish(trainer, recipe, prepared, run, reason, request)
 
 

@@ -38,7 +38,7 @@ class Reporter(Protocol):
         ...
 
     def live(self, line: str) -> None:
-        """A line that the next one replaces, where the terminal can do that."""
+        """A line that the next one replaces, where the terminal can do that; an empty one takes it away."""
         ...
 
 
