@@ -463,7 +463,8 @@ BOMBS = {
 def test_bombs_are_refused_within_a_second(recipe_path: Path, bomb: str) -> None:
     start = time.process_time()
     faults(recipe_path, BOMBS[bomb])
-    assert time.process_time() - start < 1.0
+    # Under a tracer, as for coverage, every line of the scanner costs several times as much.
+    assert time.process_time() - start < (1.0 if sys.gettrace() is None else 5.0)
 
 
 HOSTILE = [
