@@ -21,7 +21,7 @@ from nmt.corpus.tokenizer import Tokenizer, Words, split_words
 from nmt.errors import EnvironmentFault, UsageError
 from nmt.model_file import build, read_model
 from nmt.models.contract import Seq2Seq
-from nmt.ops.choose import choose_device
+from nmt.ops.choose import choose_device, translation_dtype
 from nmt.recipe import SearchConfig
 from nmt.search.beam import Hypothesis, search
 
@@ -148,11 +148,9 @@ class Translator:
             raise UsageError(f"{len(paths)} models were named, one is needed", "name one: --model PATH")
         where = choose_device(device)
         m = read_model(paths[0])
-        if dtype is None and where.type == "cpu":
-            dtype = "float32"
-        if dtype is not None:
-            compute = m.recipe.compute.model_copy(update={"dtype": dtype})
-            m = replace(m, recipe=m.recipe.model_copy(update={"compute": compute}))
+        chosen = dtype or translation_dtype(where, m.recipe.compute.dtype)
+        compute = m.recipe.compute.model_copy(update={"dtype": chosen})
+        m = replace(m, recipe=m.recipe.model_copy(update={"compute": compute}))
         return cls(
             build(m, where),
             m.src_tokenizer,

@@ -17,7 +17,7 @@ from nmt.metrics import Score, bleu, offline_tokenizer_for
 from nmt.model_file import ModelFile, read_model, write_model
 from nmt.models.build import build_model
 from nmt.models.initialize import initialize
-from nmt.ops.choose import choose_device
+from nmt.ops.choose import choose_device, translation_dtype
 from nmt.recipe import Recipe
 from nmt.recipe_file import dump_recipe
 from nmt.runs import now
@@ -112,6 +112,7 @@ def _finish(trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, rea
     """Chooses between the best weights and their average, scores the test text, and says what to type next."""
     say, progress = trainer.reporter.say, trainer.progress
     assert progress.best is not None, "the last update is always validated"
+    trainer.model.compute_dtype = getattr(torch, translation_dtype(trainer.device, recipe.compute.dtype))
     updates = [progress.best.update]
     weights = trainer.best_weights(updates)
     trainer.load_weights(weights)
