@@ -324,7 +324,13 @@ except KeyboardInterrupt:
 def process(run: Path) -> subprocess.Popen[bytes]:
     pipe = subprocess.PIPE
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", PROGRAM, str(run)], stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0
+        [sys.executable, "-W", "error", "-c", PROGRAM, str(run)],
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        bufsize=0,
+        # A shell starts what it puts in the background with SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
