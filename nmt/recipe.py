@@ -1,4 +1,4 @@
-"""Every key a recipe may hold, with its type, default and meaning: this file is the only list of them.
+"""Every key a recipe may hold, with its type, default and meaning; the model section is in recipe_models.py.
 
 One frozen model a section, one a kind of model, optimiser and schedule. `recipe_file.py` reads YAML into these; nothing
 here touches a file. Field descriptions are the reference page and the editor's completion: they are written for users.
@@ -6,20 +6,10 @@ here touches a file. Field descriptions are the reference page and the editor's 
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
-Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
-PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-
-
-class Section(BaseModel):
-    """A part of a recipe: immutable, strict about types, and closed to keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
-
+from nmt.recipe_models import ModelConfig
+from nmt.recipe_section import Count, Fraction, Positive, PositiveFloat, Probability, Section
 
 # --- corpus -----------------------------------------------------------------------------------------------------------
 
@@ -46,7 +36,7 @@ class Download(Section):
     """Whether sha256 is that of the file, or of the text in a gzip file, which stays when it is packed anew."""
     file: str | None = None
     """Name to keep it under in corpus.folder, when it is not an archive."""
-    members: dict[str, str] = {}
+    members: dict[str, str] = Field(default_factory=dict)
     """For a tar or zip archive: member name -> name to keep it under in corpus.folder. Nothing else is taken out."""
 
     @model_validator(mode="after")
@@ -85,7 +75,7 @@ class CorpusConfig(Section):
     """Drop training pairs that occurred before."""
     overlap: Literal["error", "drop", "allow"] = "error"
     """What to do with a training pair that is also a pair of the validation or test text."""
-    downloads: list[Download] = []
+    downloads: list[Download] = Field(default_factory=list)
     """Files for `nmt prepare --fetch`."""
     obtain: str = ""
     """How to get the text, in words: printed when it is not there."""
@@ -106,79 +96,6 @@ class TokenizerConfig(Section):
     """sentencepiece's normalisation of characters; _cf also folds case."""
     character_coverage: Annotated[float, Field(gt=0.9, le=1.0)] = 1.0
     """Share of the characters that get a piece of their own; below 1 for scripts with thousands of them."""
-
-
-# --- model ------------------------------------------------------------------------------------------------------------
-
-
-class PaperInit(Section):
-    """The initialisation that the model's own paper gives."""
-
-    kind: Literal["paper"] = "paper"
-
-
-class UniformInit(Section):
-    """Every weight and bias uniform in [-scale, scale] (Sutskever 2014: 0.08; Luong 2015: 0.1)."""
-
-    kind: Literal["uniform"]
-    scale: PositiveFloat = 0.1
-
-
-class NormalInit(Section):
-    """Every weight normal with mean 0 and this standard deviation, biases 0."""
-
-    kind: Literal["normal"]
-    std: PositiveFloat = 0.01
-
-
-class OrthogonalInit(Section):
-    """Every matrix orthogonal (Saxe et al. 2014) times gain, embeddings normal with d_embed^-0.5, biases 0."""
-
-    kind: Literal["orthogonal"]
-    gain: PositiveFloat = 1.0
-
-
-class XavierInit(Section):
-    """Matrices uniform in Glorot & Bengio's bound (2010) times gain, embeddings normal with d_embed^-0.5, biases 0."""
-
-    kind: Literal["xavier"]
-    gain: PositiveFloat = 1.0
-
-
-Initialization = Annotated[
-    PaperInit | UniformInit | NormalInit | OrthogonalInit | XavierInit, Field(discriminator="kind")
-]
-
-
-class BahdanauConfig(Section):
-    """Bahdanau, Cho, Bengio 2015, with its decoder as the appendix has it. The defaults are the paper's sizes."""
-
-    kind: Literal["bahdanau"]
-    d_embed: Positive = 620
-    """Word embedding (m)."""
-    d_hidden: Positive = 1000
-    """State of the decoder and of each encoder direction (n)."""
-    d_align: Positive = 1000
-    """Hidden layer of the alignment model (n')."""
-    d_maxout: Positive = 500
-    """Maxout units of the readout (l)."""
-    dropout: Probability = 0.0
-    """Dropout on embeddings, annotations and readout. Not in the paper."""
-    tied_output: bool = False
-    """The output matrix is the target embedding; needs d_maxout equal to d_embed. Not in the paper."""
-    tied_embeddings: bool = False
-    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
-    initialization: Initialization = PaperInit()
-
-    @model_validator(mode="after")
-    def _ties_fit(self) -> Self:
-        if self.tied_output and self.d_maxout != self.d_embed:
-            raise ValueError(f"tied_output needs d_maxout equal to d_embed, not {self.d_maxout} and {self.d_embed}")
-        return self
-
-
-# One kind for now; when there are more this becomes a union with discriminator "kind", and build.py matches on it.
-ModelConfig = BahdanauConfig
 
 
 # --- training ---------------------------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from nmt.corpus.tokenizer import Words
 from nmt.errors import EnvironmentFault, ModelError
 from nmt.model_file import ModelFile, build, read_model, write_model
 from nmt.models.build import build_model
-from nmt.recipe import BahdanauConfig, CorpusConfig, Recipe, TrainConfig
+from nmt.recipe import CorpusConfig, Recipe, TrainConfig
+from nmt.recipe_models import BahdanauConfig
 
 SIZES = {"d_embed": 3, "d_hidden": 4, "d_align": 2, "d_maxout": 3}
 

@@ -12,7 +12,8 @@ from nmt.corpus.tokenizer import Words, learn_sentencepiece
 from nmt.errors import EnvironmentFault, ModelError, UsageError
 from nmt.model_file import ModelFile, write_model
 from nmt.models.build import build_model
-from nmt.recipe import BahdanauConfig, CorpusConfig, Recipe, SearchConfig, TokenizerConfig, TrainConfig
+from nmt.recipe import CorpusConfig, Recipe, SearchConfig, TokenizerConfig, TrainConfig
+from nmt.recipe_models import BahdanauConfig
 from nmt.translator import Translator
 from tests.stand_ins import BREAKS, QUICK, Echo, echo, endless, newlines
 

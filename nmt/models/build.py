@@ -2,7 +2,7 @@
 
 from nmt.models.bahdanau import Bahdanau
 from nmt.models.contract import Seq2Seq
-from nmt.recipe import BahdanauConfig, ModelConfig
+from nmt.recipe_models import BahdanauConfig, ModelConfig
 
 
 def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from nmt.models.contract import Seq2Seq
-from nmt.recipe import Initialization, NormalInit, OrthogonalInit, PaperInit, UniformInit, XavierInit
+from nmt.recipe_models import Initialization, NormalInit, OrthogonalInit, PaperInit, UniformInit, XavierInit
 
 
 @torch.no_grad()

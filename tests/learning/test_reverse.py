@@ -12,7 +12,8 @@ from nmt.batch import SPECIALS, pad_rows, padded_batch
 from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
 from nmt.models.initialize import initialize
-from nmt.recipe import Adam, InverseSqrt, SearchConfig, XavierInit
+from nmt.recipe import Adam, InverseSqrt, SearchConfig
+from nmt.recipe_models import XavierInit
 from nmt.search.beam import search
 from nmt.training.loss import batch_loss
 from nmt.training.optim import PlateauState, build_optimizer, learning_rate

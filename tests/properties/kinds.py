@@ -11,7 +11,8 @@ from torch import nn
 from nmt.batch import Batch, padded_batch
 from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
-from nmt.recipe import Recipe, Section
+from nmt.recipe import Recipe
+from nmt.recipe_section import Section
 
 N_SRC, N_TGT = 11, 13
 PAIRS = [([5, 6, 7], [4, 5, 12]), ([8], [6, 7, 8, 9, 10]), ([9, 4, 10, 6, 7], [10]), ([], []), ([4, 4], [11, 4])]

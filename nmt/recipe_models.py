@@ -1,0 +1,81 @@
+"""The model section of a recipe: one frozen class a kind, its defaults the sizes of its paper.
+
+`recipe.py` has the other sections. To add a kind: a class here, its name in the union at the end, a file in models/, a
+case in models/build.py. Field descriptions are written for users.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from nmt.recipe_section import Positive, PositiveFloat, Probability, Section
+
+
+class PaperInit(Section):
+    """The initialisation that the model's own paper gives."""
+
+    kind: Literal["paper"] = "paper"
+
+
+class UniformInit(Section):
+    """Every weight and bias uniform in [-scale, scale] (Sutskever 2014: 0.08; Luong 2015: 0.1)."""
+
+    kind: Literal["uniform"]
+    scale: PositiveFloat = 0.1
+
+
+class NormalInit(Section):
+    """Every weight normal with mean 0 and this standard deviation, biases 0."""
+
+    kind: Literal["normal"]
+    std: PositiveFloat = 0.01
+
+
+class OrthogonalInit(Section):
+    """Every matrix orthogonal (Saxe et al. 2014) times gain, embeddings normal with d_embed^-0.5, biases 0."""
+
+    kind: Literal["orthogonal"]
+    gain: PositiveFloat = 1.0
+
+
+class XavierInit(Section):
+    """Matrices uniform in Glorot & Bengio's bound (2010) times gain, embeddings normal with d_embed^-0.5, biases 0."""
+
+    kind: Literal["xavier"]
+    gain: PositiveFloat = 1.0
+
+
+Initialization = Annotated[
+    PaperInit | UniformInit | NormalInit | OrthogonalInit | XavierInit, Field(discriminator="kind")
+]
+
+
+class BahdanauConfig(Section):
+    """Bahdanau, Cho, Bengio 2015, with its decoder as the appendix has it. The defaults are the paper's sizes."""
+
+    kind: Literal["bahdanau"]
+    d_embed: Positive = 620
+    """Word embedding (m)."""
+    d_hidden: Positive = 1000
+    """State of the decoder and of each encoder direction (n)."""
+    d_align: Positive = 1000
+    """Hidden layer of the alignment model (n')."""
+    d_maxout: Positive = 500
+    """Maxout units of the readout (l)."""
+    dropout: Probability = 0.0
+    """Dropout on embeddings, annotations and readout. Not in the paper."""
+    tied_output: bool = False
+    """The output matrix is the target embedding; needs d_maxout equal to d_embed. Not in the paper."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _ties_fit(self) -> Self:
+        if self.tied_output and self.d_maxout != self.d_embed:
+            raise ValueError(f"tied_output needs d_maxout equal to d_embed, not {self.d_maxout} and {self.d_embed}")
+        return self
+
+
+# One kind for now; when there are more this becomes a union with discriminator "kind", and build.py matches on it.
+ModelConfig = BahdanauConfig
