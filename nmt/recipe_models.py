@@ -77,5 +77,48 @@ class BahdanauConfig(Section):
         return self
 
 
-# One kind for now; when there are more this becomes a union with discriminator "kind", and build.py matches on it.
-ModelConfig = BahdanauConfig
+class TransformerConfig(Section):
+    """Vaswani et al. 2017, "Attention Is All You Need". The defaults are those of its base model."""
+
+    kind: Literal["transformer"]
+    n_layers: Positive = 6
+    """Layers of the encoder, and of the decoder (N)."""
+    n_decoder_layers: Positive | None = None
+    """Layers of the decoder where it has another number than the encoder."""
+    d_model: Positive = 512
+    """Width of embeddings and layers."""
+    n_heads: Positive = 8
+    """Attention heads (h); d_k = d_v = d_model / n_heads."""
+    d_ff: Positive = 2048
+    """Width of the feed-forward layers."""
+    norm: Literal["post", "pre"] = "post"
+    """Layer normalisation after each residual sum, as in the paper, or before each sublayer and once at the end."""
+    positions: Literal["sinusoidal", "learned"] = "sinusoidal"
+    """Sines and cosines of the position, interleaved, or an embedding of it."""
+    max_positions: Positive = 1024
+    """For learned positions: how many there are; later words take the last one."""
+    dropout: Probability = 0.1
+    """Dropout on the sum of embedding and position, and on each sublayer's output (P_drop)."""
+    attention_dropout: Probability = 0.0
+    """Dropout on attention weights. Not in the paper."""
+    activation_dropout: Probability = 0.0
+    """Dropout inside the feed-forward layers. Not in the paper."""
+    tied_output: bool = True
+    """The output matrix is the target embedding (section 3.4)."""
+    tied_embeddings: bool = True
+    """Source and target share one embedding (section 3.4); needs tokenizer.joint."""
+    output_bias: bool = False
+    """A bias on the logits."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model {self.d_model} is not a multiple of n_heads {self.n_heads}")
+        if self.positions == "sinusoidal" and self.d_model % 2:
+            raise ValueError(f"sinusoidal positions need an even d_model, not {self.d_model}")
+        return self
+
+
+ModelConfig = Annotated[BahdanauConfig | TransformerConfig, Field(discriminator="kind")]
+"""A kind's name decides its class; add new ones here."""

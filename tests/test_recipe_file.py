@@ -183,22 +183,22 @@ error: r.yaml:8: tokenizer.joint must be true or false, not the text 'yes'
 error: r.yaml:10: model.initialization must be a mapping with kind: paper, uniform, normal, orthogonal or xavier, \
 not the text 'xavier'
   write {kind: xavier}
-error: r.yaml:11: model.kind must be bahdanau, not the text 'bahdanua'
-  did you mean: bahdanau
-error: r.yaml:13: train.batch_tokens must be a whole number above 0 or null, not 10000.0
+error: r.yaml:11: model.d_hiden is not a key of BahdanauConfig
+  did you mean: d_hidden
+error: r.yaml:14: train.batch_tokens must be a whole number above 0 or null, not 10000.0
   write 10000
-error: r.yaml:14: train.batch_tokens stands twice: in line 13 and here
+error: r.yaml:15: train.batch_tokens stands twice: in line 14 and here
   keep one of them
-error: r.yaml:15: train.upates is not a key of TrainConfig
+error: r.yaml:16: train.upates is not a key of TrainConfig
   did you mean: updates
-error: r.yaml:16: train.lr must be a number above 0, not -1
-error: r.yaml:17: train.beam is not a key of TrainConfig
+error: r.yaml:17: train.lr must be a number above 0, not -1
+error: r.yaml:18: train.beam is not a key of TrainConfig
   did you mean: search.beam
-error: r.yaml:18: train.optimizer.kind must be adam, adadelta or sgd, not the text 'adm'
+error: r.yaml:19: train.optimizer.kind must be adam, adadelta or sgd, not the text 'adm'
   did you mean: adam
-error: r.yaml:19: train.schedule.kind is missing
+error: r.yaml:20: train.schedule.kind is missing
   give constant, inverse_sqrt, noam, plateau or halving
-error: r.yaml:20: train.validate_every must be a whole number above 0, not the text '500'
+error: r.yaml:21: train.validate_every must be a whole number above 0, not the text '500'
   leave the quotes out
 error: r.yaml: and 1 more
   correct these first
@@ -217,7 +217,8 @@ corpus:
 tokenizer: {kind: bep, vocab: 8_000, joint: yes}
 model:
   initialization: xavier
-  kind: bahdanua
+  d_hiden: 5
+  kind: bahdanau
 train:
   batch_tokens: 1e4
   batch_tokens: 5
@@ -579,7 +580,7 @@ def test_another_kind_drops_the_keys_that_only_the_old_one_has(recipe_path: Path
         ("trian.lr=3", "trian is not a key of Recipe", "did you mean: train"),
         ("beam=3", "beam is not a key of Recipe", "did you mean: search.beam"),
         ("train.schedule.kind=noma", "train.schedule.kind must be constant, inverse_sqrt, ", "did you mean: noam"),
-        ("model.kind=bahdanua", "model.kind must be bahdanau, not", "did you mean: bahdanau"),
+        ("model.kind=bahdanua", "model.kind must be bahdanau", "did you mean: bahdanau"),
         ("train.schedule={kind: noam, warmup_update: 3}", "train.schedule.warmup_update is not a key of Noam",
          "did you mean: warmup_updates"),
         ("train.batch_tokens=null", "train: give one of batch_tokens and batch_sentences", None),

@@ -2,7 +2,8 @@
 
 from nmt.models.bahdanau import Bahdanau
 from nmt.models.contract import Seq2Seq
-from nmt.recipe_models import BahdanauConfig, ModelConfig
+from nmt.models.transformer import Transformer
+from nmt.recipe_models import BahdanauConfig, ModelConfig, TransformerConfig
 
 
 def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
@@ -22,4 +23,22 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 dropout=config.dropout,
                 tied_output=config.tied_output,
                 tied_embeddings=config.tied_embeddings,
+            )
+        case TransformerConfig():
+            return Transformer(
+                n_src,
+                n_tgt,
+                n_layers=config.n_layers,
+                n_decoder_layers=config.n_decoder_layers or config.n_layers,
+                d_model=config.d_model,
+                n_heads=config.n_heads,
+                d_ff=config.d_ff,
+                norm=config.norm,
+                max_positions=config.max_positions if config.positions == "learned" else None,
+                dropout=config.dropout,
+                attention_dropout=config.attention_dropout,
+                activation_dropout=config.activation_dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
+                output_bias=config.output_bias,
             )

@@ -96,8 +96,10 @@ def build(config: Any, dtype: torch.dtype = torch.float64, n_tgt: int = N_TGT, s
     n_src = n_tgt if getattr(config, "tied_embeddings", False) else N_SRC
     model = build_model(config, n_src, n_tgt).to(dtype)
     model.compute_dtype = dtype
+    model.initialize()
     for parameter in model.parameters():
-        nn.init.uniform_(parameter, -0.7, 0.7)
+        scale = bool((parameter == 1).all())  # as that of a layer normalisation: it stays about 1
+        nn.init.uniform_(parameter, 0.5, 1.5) if scale else nn.init.uniform_(parameter, -0.7, 0.7)
     return model.eval()
 
 

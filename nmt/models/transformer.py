@@ -1,0 +1,232 @@
+"""The Transformer: Vaswani et al., "Attention Is All You Need", NeurIPS 2017 (arXiv 1706.03762v7).
+
+N = n_layers, d_model, h = n_heads, d_ff and P_drop are the paper's. Base is the default sizes; big has d_model 1024,
+d_ff 4096, h 16 and P_drop 0.3 (0.1 for English-French): recipes/papers/ has both by name.
+
+Where others differ and this file does not: sines and cosines are interleaved (3.5); embeddings are multiplied by
+sqrt(d_model) (3.4) and share one matrix with the output (3.4), which has no bias; dropout acts on the sum of embedding
+and position and on each sublayer's output before it is added (5.4), not on attention weights nor inside the
+feed-forward layer; LayerNorm comes after the sum (3.1, "post").
+
+Where the paper is silent: projections and feed-forward layers have biases, as in the authors' program; matrices start
+as Glorot & Bengio's uniform, each of W^Q, W^K, W^V by itself, embeddings normal with standard deviation d_model^-0.5,
+biases 0; epsilon of LayerNorm is 1e-5 (the authors' program has 1e-6); the first position is 0.
+
+Ours, not the paper's, and not the default: `norm: pre` (LayerNorm before each sublayer, and once after the last:
+Xiong et al. 2020), learned positions (the paper's table 3, row E), decoders of another depth, dropout elsewhere.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nmt.batch import Batch
+from nmt.layers.embedding import LearnedPositions, sinusoids
+from nmt.layers.feedforward import FeedForward
+from nmt.layers.multihead import CrossAttention, KeysValues, SelfAttention
+from nmt.models.contract import Memory, Seq2Seq, State, Step
+from nmt.ops import masks
+
+Norm = Literal["post", "pre"]
+
+
+@dataclass(frozen=True)
+class TransformerMemory(Memory):
+    """keep (B, S); cross: keys and values (B, H, S, C) of the encoder's output for each decoder layer."""
+
+    cross: tuple[KeysValues, ...]
+
+
+@dataclass(frozen=True)
+class TransformerState(State):
+    """seen: keys and values (R, H, t, C) of the t words so far, for each layer; position (R,) int64: t."""
+
+    seen: tuple[KeysValues, ...]
+    position: Tensor
+
+
+class Sublayer(nn.Module):
+    """The residual connection around a sublayer: LayerNorm(x + Dropout(Sublayer(x))) (3.1, 5.4), or norm first."""
+
+    def __init__(self, d_model: int, dropout: float, norm: Norm) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(d_model)
+        self.dropout, self.pre = dropout, norm == "pre"
+
+    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Tensor:
+        """x (B, Q, D) float32 -> the same; the sublayer gets and gives `dtype`."""
+        y = sublayer((self.norm(x) if self.pre else x).to(dtype))
+        y = x + F.dropout(y, self.dropout, self.training).to(x.dtype)
+        return y if self.pre else self.norm(y)
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then the feed-forward layer (3.1)."""
+
+    def __init__(
+        self, d_model: int, n_heads: int, d_ff: int, norm: Norm, dropout: float, attention_dropout: float, inner: float
+    ) -> None:
+        super().__init__()
+        self.attention = SelfAttention(d_model, n_heads, attention_dropout)
+        self.feed_forward = FeedForward(d_model, d_ff, inner)
+        self.around_attention = Sublayer(d_model, dropout, norm)
+        self.around_feed_forward = Sublayer(d_model, dropout, norm)
+
+    def forward(self, x: Tensor, keep: Tensor, dtype: torch.dtype) -> Tensor:
+        """x (B, S, D) float32, keep (B, 1, 1, S) -> (B, S, D) float32."""
+        x = self.around_attention(x, lambda y: self.attention(y, keep), dtype)
+        return self.around_feed_forward(x, self.feed_forward, dtype)
+
+
+class DecoderLayer(nn.Module):
+    """Masked self-attention, attention over the encoder's output, then the feed-forward layer (3.1)."""
+
+    def __init__(
+        self, d_model: int, n_heads: int, d_ff: int, norm: Norm, dropout: float, attention_dropout: float, inner: float
+    ) -> None:
+        super().__init__()
+        self.attention = SelfAttention(d_model, n_heads, attention_dropout)
+        self.cross = CrossAttention(d_model, n_heads, attention_dropout)
+        self.feed_forward = FeedForward(d_model, d_ff, inner)
+        self.around_attention = Sublayer(d_model, dropout, norm)
+        self.around_cross = Sublayer(d_model, dropout, norm)
+        self.around_feed_forward = Sublayer(d_model, dropout, norm)
+
+    def forward(self, x: Tensor, keep: Tensor, memory: KeysValues, src_keep: Tensor, dtype: torch.dtype) -> Tensor:
+        """All target positions: x (B, T, D) float32, keep (1, 1, T, T), src_keep (B, 1, 1, S) -> (B, T, D) float32."""
+        x = self.around_attention(x, lambda y: self.attention(y, keep), dtype)
+        x = self.around_cross(x, lambda y: self.cross(y, memory, src_keep)[0], dtype)
+        return self.around_feed_forward(x, self.feed_forward, dtype)
+
+    def step(
+        self, x: Tensor, seen: KeysValues, memory: KeysValues, src_keep: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, KeysValues, Tensor]:
+        """One position: x (R, 1, D) -> (R, 1, D), keys and values with this position, weights (R, H, S).
+
+        The K hypotheses of a sentence are K queries against its one memory.
+        """
+        R, B = x.shape[0], src_keep.shape[0]
+        weights = x.new_empty(0)
+
+        def look_back(y: Tensor) -> Tensor:
+            nonlocal seen
+            query, own = self.attention.project(y)
+            seen = seen.append(own)
+            return self.attention.attend(query, seen, None)
+
+        def look_at_source(y: Tensor) -> Tensor:
+            nonlocal weights
+            found, by_query = self.cross(y.view(B, R // B, -1), memory, src_keep)  # (B, K, D), (B, H, K, S)
+            weights = by_query.transpose(1, 2).flatten(0, 1)
+            return found.view(R, 1, -1)
+
+        x = self.around_attention(x, look_back, dtype)
+        x = self.around_cross(x, look_at_source, dtype)
+        return self.around_feed_forward(x, self.feed_forward, dtype), seen, weights
+
+
+class Transformer(Seq2Seq):
+    """The encoder-decoder of figure 1."""
+
+    def __init__(
+        self,
+        n_src: int,
+        n_tgt: int,
+        n_layers: int,
+        n_decoder_layers: int,
+        d_model: int,
+        n_heads: int,
+        d_ff: int,
+        norm: Norm = "post",
+        max_positions: int | None = None,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        activation_dropout: float = 0.0,
+        tied_output: bool = True,
+        tied_embeddings: bool = True,
+        output_bias: bool = False,
+    ) -> None:
+        """max_positions: learned positions, so many; None for sinusoidal ones."""
+        super().__init__()
+        self.src_embed = nn.Embedding(n_src, d_model)
+        self.tgt_embed = self.src_embed if tied_embeddings else nn.Embedding(n_tgt, d_model)
+        self.src_positions = LearnedPositions(max_positions, d_model) if max_positions else None
+        self.tgt_positions = LearnedPositions(max_positions, d_model) if max_positions else None
+        sizes = d_model, n_heads, d_ff, norm, dropout, attention_dropout, activation_dropout
+        self.encoder = nn.ModuleList(EncoderLayer(*sizes) for _ in range(n_layers))
+        self.decoder = nn.ModuleList(DecoderLayer(*sizes) for _ in range(n_decoder_layers))
+        self.encoder_norm = nn.LayerNorm(d_model) if norm == "pre" else nn.Identity()
+        self.decoder_norm = nn.LayerNorm(d_model) if norm == "pre" else nn.Identity()
+        self.projection = nn.Linear(d_model, n_tgt, bias=output_bias)
+        if tied_output:
+            self.projection.weight = self.tgt_embed.weight
+        self.dropout = dropout
+        self.d_model, self.n_heads = d_model, n_heads
+
+    def encode(self, src: Tensor, keep: Tensor) -> TransformerMemory:
+        """The encoder's output for source ids (B, S), as keys and values of every decoder layer."""
+        x = self._embed(self.src_embed, self.src_positions, src, torch.arange(src.shape[1], device=src.device))
+        for layer in self.encoder:
+            x = layer(x, masks.padding(keep), self.compute_dtype)
+        memory = self.encoder_norm(x).to(self.compute_dtype)
+        return TransformerMemory(keep, tuple(cast(DecoderLayer, layer).cross.project(memory) for layer in self.decoder))
+
+    def start(self, memory: Memory, beam: int, max_len: int) -> TransformerState:
+        """Nothing seen yet."""
+        first = cast(TransformerMemory, memory).cross[0].keys
+        rows = first.shape[0] * beam
+        nothing = first.new_empty((rows, self.n_heads, 0, self.d_model // self.n_heads))
+        position = torch.zeros(rows, dtype=torch.int64, device=first.device)
+        return TransformerState(tuple(KeysValues(nothing, nothing) for _ in self.decoder), position)
+
+    def step(self, prev: Tensor, memory: Memory, state: State, want_weights: bool = False) -> Step:
+        """One target position, the keys and values of earlier ones kept in the state."""
+        memory, state = cast(TransformerMemory, memory), cast(TransformerState, state)
+        x = self._embed(self.tgt_embed, self.tgt_positions, prev[:, None], state.position[:, None])  # (R, 1, D)
+        src_keep, seen, weights = masks.padding(memory.keep), [], []
+        for layer, before, cross in zip(self.decoder, state.seen, memory.cross, strict=True):
+            x, now, by_head = cast(DecoderLayer, layer).step(x, before, cross, src_keep, self.compute_dtype)
+            seen.append(now)
+            weights.append(by_head)
+        features = self.decoder_norm(x)[:, 0].to(self.compute_dtype)
+        after = TransformerState(tuple(seen), state.position + 1)
+        return Step(features, after, torch.stack(weights, dim=1) if want_weights else None)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Features (B, T, D) of all target positions at once, each seeing those before it."""
+        memory = self.encode(batch.src, batch.src_keep)
+        T, device = batch.tgt_in.shape[1], batch.tgt_in.device
+        x = self._embed(self.tgt_embed, self.tgt_positions, batch.tgt_in, torch.arange(T, device=device))
+        keep, src_keep = masks.causal(T, device), masks.padding(memory.keep)
+        for layer, cross in zip(self.decoder, memory.cross, strict=True):
+            x = layer(x, keep, cross, src_keep, self.compute_dtype)
+        return self.decoder_norm(x).to(self.compute_dtype)
+
+    def _embed(self, table: nn.Embedding, learned: LearnedPositions | None, ids: Tensor, positions: Tensor) -> Tensor:
+        """Dropout(sqrt(d_model) E w + PE): ids (B, Q), positions (Q,) or (B, Q) -> (B, Q, D) float32."""
+        x = F.embedding(ids, table.weight) * self.d_model**0.5
+        x = x + (sinusoids(positions, self.d_model).to(x.dtype) if learned is None else learned(positions))
+        return F.dropout(x, self.dropout, self.training)
+
+    def initialize(self) -> None:
+        """Glorot & Bengio's uniform for each matrix, embeddings N(0, 1 / d_model), biases 0, LayerNorm the identity."""
+        with torch.no_grad():
+            for module in self.modules():
+                if isinstance(module, nn.Linear) and module is not self.projection:
+                    # Several matrices in one, each a fan of its own: W^Q, W^K and W^V, or W^K and W^V.
+                    joined = self.d_model if module.out_features in (2 * self.d_model, 3 * self.d_model) else None
+                    for matrix in module.weight.split(joined or module.out_features):
+                        nn.init.xavier_uniform_(matrix)
+                elif isinstance(module, nn.Embedding | LearnedPositions):
+                    module.weight.normal_(0.0, self.d_model**-0.5)
+                elif isinstance(module, nn.LayerNorm):
+                    module.weight.fill_(1.0)
+            for name, parameter in self.named_parameters():
+                if name.endswith("bias"):
+                    parameter.zero_()
+            if self.projection.weight is not self.tgt_embed.weight:
+                self.projection.weight.normal_(0.0, self.d_model**-0.5)
