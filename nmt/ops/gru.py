@@ -29,30 +29,34 @@ def gru_step(x: Tensor, h: Tensor, U_zr: Tensor, U: Tensor) -> Tensor:
     return torch.lerp(h, n, z)
 
 
-def gru_scan(x: Tensor, U_zr: Tensor, U: Tensor, keep: Tensor, reverse: bool = False) -> Tensor:
-    """All states of a GRU that starts from zero: x (S, B, 3H), keep (S, B) bool -> h (S, B, H) float32.
+def gru_scan(
+    x: Tensor, U_zr: Tensor, U: Tensor, keep: Tensor | None, reverse: bool = False, start: Tensor | None = None
+) -> Tensor:
+    """All states of a GRU from `start` (B, H) or zero: x (S, B, 3H), keep (S, B) bool or None -> h (S, B, H) float32.
 
     Time comes first so that each step reads one block. Where keep is False the state passes through unchanged, so a
-    reversed scan reaches the last real word of each row with the zero state. `reverse` runs from S-1 to 0; h[t] belongs
-    to x[t] either way.
+    reversed scan reaches the last real word of each row with the state it started from. `reverse` runs from S-1 to 0;
+    h[t] belongs to x[t] either way.
     """
-    return _Scan.apply(x, U_zr, U, keep, reverse)  # pyright: ignore[reportReturnType]
+    return _Scan.apply(x, U_zr, U, keep, reverse, start)  # pyright: ignore[reportReturnType]
 
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, U_zr: Tensor, U: Tensor, keep: Tensor, reverse: bool) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, U_zr: Tensor, U: Tensor, keep: Tensor | None, reverse: bool, start: Tensor | None
+    ) -> Tensor:
         S, B, H = x.shape[0], x.shape[1], U.shape[0]
         state = wide(x.dtype)
-        seen = keep[:, :, None].to(state)  # (S, B, 1)
+        seen = None if keep is None else keep[:, :, None].to(state)  # (S, B, 1)
         gates = x.new_empty((S, B, 3 * H), dtype=state)  # z (0 where padding), r, n
         before = x.new_empty((S, B, H), dtype=state)
         after = x.new_empty((S, B, H), dtype=state)
-        h = x.new_zeros((B, H), dtype=state)
+        h = x.new_zeros((B, H), dtype=state) if start is None else start
         for t in _order(S, reverse):
             before[t] = h
             zr = torch.sigmoid(x[t, :, : 2 * H].to(state) + (h.to(U.dtype) @ U_zr.T).to(h.dtype))
-            z = zr[:, :H] * seen[t]
+            z = zr[:, :H] if seen is None else zr[:, :H] * seen[t]
             n = torch.tanh(x[t, :, 2 * H :].to(state) + ((zr[:, H:] * h).to(U.dtype) @ U.T).to(h.dtype))
             h = torch.lerp(h, n, z)
             gates[t, :, :H], gates[t, :, H : 2 * H], gates[t, :, 2 * H :] = z, zr[:, H:], n
@@ -74,7 +78,7 @@ class _Scan(torch.autograd.Function):
         flat, rows = dx.flatten(0, 1).to(U.dtype), before.flatten(0, 1)  # (S*B, 3H), (S*B, H)
         dU_zr = flat[:, : 2 * H].T @ rows.to(U.dtype)
         dU = flat[:, 2 * H :].T @ (gates.flatten(0, 1)[:, H : 2 * H] * rows).to(U.dtype)
-        return dx.to(ctx.x_dtype), dU_zr, dU, None, None
+        return dx.to(ctx.x_dtype), dU_zr, dU, None, None, dh if ctx.needs_input_grad[5] else None
 
 
 def gru_step_backward(dh: Tensor, gates: Tensor, h: Tensor, U_zr: Tensor, U: Tensor, out: Tensor) -> Tensor:
