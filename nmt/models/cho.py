@@ -131,7 +131,7 @@ class Cho(Seq2Seq):
             x=linear(y, self.W.weight, self.W.bias) + memory.into_state,
             U_zr=self.U_zr.to(y.dtype),
             U=self.U.to(y.dtype),
-            h0=self.start(memory, 1, 0).h,
+            start=self.start(memory, 1, 0).h,
             u_bias=memory.into_reset,
         )  # (T, B, H)
         return self._readout(h, y, memory.into_readout).transpose(0, 1)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.ops.linear import wide
+from nmt.ops.linear import add_product_, wide
 
 
 def gru_step(x: Tensor, h: Tensor, U_zr: Tensor, U: Tensor, u_bias: Tensor | None = None) -> Tensor:
@@ -41,20 +41,20 @@ def gru_scan(
     U: Tensor,
     keep: Tensor | None = None,
     reverse: bool = False,
-    h0: Tensor | None = None,
+    start: Tensor | None = None,
     u_bias: Tensor | None = None,
 ) -> Tensor:
     """All states of a GRU: x (S, B, 3H), keep (S, B) bool or None for all -> h (S, B, H) float32.
 
-    Time comes first so that each step reads one block. It starts from h0 (B, H) float32, or zero. Where keep is False
+    Time comes first so that each step reads one block. It goes from `start` (B, H) float32 or zero. Where keep is False
     the state passes through unchanged, so a reversed scan reaches the last real word of each row with the first state.
     `reverse` runs from S-1 to 0; h[t] belongs to x[t] either way. u_bias as in `gru_step`.
     """
-    if h0 is None:
-        h0 = x.new_zeros((x.shape[1], U.shape[0]), dtype=wide(x.dtype))
+    if start is None:
+        start = x.new_zeros((x.shape[1], U.shape[0]), dtype=wide(x.dtype))
     if u_bias is None:
-        return _Scan.apply(x, h0, U_zr, U, keep, reverse)  # pyright: ignore[reportReturnType]
-    return _ScanAfter.apply(x, h0, U_zr, U, u_bias, keep, reverse)  # pyright: ignore[reportReturnType]
+        return _Scan.apply(x, start, U_zr, U, keep, reverse)  # pyright: ignore[reportReturnType]
+    return _ScanAfter.apply(x, start, U_zr, U, u_bias, keep, reverse)  # pyright: ignore[reportReturnType]
 
 
 # --- reset before the matrix ------------------------------------------------------------------------------------------
@@ -62,13 +62,15 @@ def gru_scan(
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, h0: Tensor, U_zr: Tensor, U: Tensor, keep: Tensor | None, reverse: bool) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, start: Tensor, U_zr: Tensor, U: Tensor, keep: Tensor | None, reverse: bool
+    ) -> Tensor:
         S, B, H = x.shape[0], x.shape[1], U.shape[0]
-        state = h0.dtype
+        state = start.dtype
         gates = x.new_empty((S, B, 3 * H), dtype=state)  # z (0 where padding), r, n
         before = x.new_empty((S, B, H), dtype=state)
         after = x.new_empty((S, B, H), dtype=state)
-        h = h0
+        h = start
         for t in _order(S, reverse):
             before[t] = h
             z, r, n = gates[t].split(H, dim=-1)
@@ -129,7 +131,7 @@ class _ScanAfter(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        h0: Tensor,
+        start: Tensor,
         U_zr: Tensor,
         U: Tensor,
         u_bias: Tensor,
@@ -138,13 +140,13 @@ class _ScanAfter(torch.autograd.Function):
     ) -> Tensor:
         S, B, H = x.shape[0], x.shape[1], U.shape[0]
         U_all = torch.cat([U, U_zr])
-        parts = gru_parts(x, u_bias, h0.dtype)
-        before = x.new_empty((S, B, H), dtype=h0.dtype)
-        after = x.new_empty((S, B, H), dtype=h0.dtype)
-        h = h0
+        parts = gru_parts(x, u_bias, start.dtype)
+        before = x.new_empty((S, B, H), dtype=start.dtype)
+        after = x.new_empty((S, B, H), dtype=start.dtype)
+        h = start
         for t in _order(S, reverse):
             before[t] = h
-            add_product(parts[t, :, : 3 * H], h, U_all)
+            add_product_(parts[t, :, : 3 * H], h, U_all)
             h = gru_after_step(parts[t], h, None if keep is None else keep[t, :, None], out=after[t])
         ctx.save_for_backward(U_all, parts, before)
         ctx.reverse, ctx.x_dtype, ctx.u_shape, ctx.u_dtype = reverse, x.dtype, u_bias.shape, u_bias.dtype
@@ -162,7 +164,7 @@ class _ScanAfter(torch.autograd.Function):
             dh = dh + dafter[t]
             dparts[t].view(B, 4, H).mul_(dh[:, None])
             dh = dh * stay[t]
-            add_product(dh, dparts[t, :, : 3 * H], U_all.T)
+            add_product_(dh, dparts[t, :, : 3 * H], U_all.T)
         dU, dU_zr = gru_after_gradients(dparts, before, U_all.dtype)
         du_bias = dparts[:, :, :H].sum(dim=0).sum_to_size(ctx.u_shape).to(ctx.u_dtype)
         return dparts[:, :, H:].to(ctx.x_dtype), dh, dU_zr, dU, du_bias, None, None
@@ -206,14 +208,6 @@ def gru_after_gradients(dparts: Tensor, before: Tensor, dtype: torch.dtype) -> t
     flat = dparts[:, :, : 3 * H].to(dtype).flatten(0, 1)  # (S*B, 3H)
     dU_all = flat.T @ before.flatten(0, 1).to(dtype)
     return dU_all[:H], dU_all[H:]
-
-
-def add_product(total: Tensor, h: Tensor, W: Tensor) -> None:
-    """Adds h (B, I) times W (O, I) transposed to `total` (B, O) in place; the product has the type of W."""
-    if total.dtype == W.dtype:
-        total.addmm_(h, W.T)
-    else:
-        total.add_(h.to(W.dtype) @ W.T)
 
 
 def _order(S: int, reverse: bool) -> range:
