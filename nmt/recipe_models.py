@@ -62,6 +62,9 @@ class BahdanauConfig(Section):
     """Hidden layer of the alignment model (n')."""
     d_maxout: Positive = 500
     """Maxout units of the readout (l)."""
+    reset: Literal["before", "after"] = "before"
+    """Where the reset gates act: before the recurrent matrix, as in the paper, or after it and on a bias of their own,
+    as in torch.nn.GRU and cuDNN."""
     dropout: Probability = 0.0
     """Dropout on embeddings, annotations and readout. Not in the paper."""
     tied_output: bool = False

@@ -24,6 +24,7 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 dropout=config.dropout,
                 tied_output=config.tied_output,
                 tied_embeddings=config.tied_embeddings,
+                reset=config.reset,
             )
         case ChoConfig():
             return Cho(
