@@ -77,6 +77,34 @@ class BahdanauConfig(Section):
         return self
 
 
+class ChoConfig(Section):
+    """Cho et al. 2014, the encoder-decoder without attention; sizes of RNNencdec in Bahdanau, Cho, Bengio 2015."""
+
+    kind: Literal["cho"]
+    d_embed: Positive = 620
+    """Word embedding (m); the paper of 2014 had 100."""
+    d_hidden: Positive = 1000
+    """State of encoder and decoder, and the summary (n)."""
+    d_maxout: Positive = 500
+    """Maxout units of the readout (l)."""
+    reset: Literal["after", "before"] = "after"
+    """Where the decoder's reset gate acts: after the recurrent matrix, as the paper's appendix has it, or before it, as
+    its equation 8."""
+    dropout: Probability = 0.0
+    """Dropout on embeddings, summary and readout. Not in the paper."""
+    tied_output: bool = False
+    """The output matrix is the target embedding; needs d_maxout equal to d_embed. Not in the paper."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _ties_fit(self) -> Self:
+        if self.tied_output and self.d_maxout != self.d_embed:
+            raise ValueError(f"tied_output needs d_maxout equal to d_embed, not {self.d_maxout} and {self.d_embed}")
+        return self
+
+
 class TransformerConfig(Section):
     """Vaswani et al. 2017, "Attention Is All You Need". The defaults are those of its base model."""
 
@@ -120,5 +148,5 @@ class TransformerConfig(Section):
         return self
 
 
-ModelConfig = Annotated[BahdanauConfig | TransformerConfig, Field(discriminator="kind")]
+ModelConfig = Annotated[BahdanauConfig | ChoConfig | TransformerConfig, Field(discriminator="kind")]
 """A kind's name decides its class; add new ones here."""

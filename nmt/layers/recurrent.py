@@ -16,19 +16,26 @@ from nmt.ops.lstm import lstm_scan, lstm_step
 
 Carry = tuple[Tensor, ...]
 
+Reset = Literal["before", "after"]
+"""Whether the reset gate acts before the recurrent matrix (U (r * h)) or after it (r * (U h + b_U))."""
+
 
 class GRU(nn.Module):
     """One direction of a recurrent layer: h_i = (1 - z_i) * h_{i-1} + z_i * n_i (Bahdanau et al. 2015, A.2.1).
 
     W    (3H, I) and b (3H,): input to update gate z, reset gate r and candidate n, in this order
     U_zr (2H, H), U (H, H): state to the gates, and reset state to the candidate
+    U_bias (H,): beside U h where the reset gate acts after U, as in torch.nn.GRU; None where it acts before
     """
 
-    def __init__(self, d_input: int, d_hidden: int, reverse: bool = False) -> None:
+    U_bias: nn.Parameter | None
+
+    def __init__(self, d_input: int, d_hidden: int, reverse: bool = False, reset: Reset = "before") -> None:
         super().__init__()
         self.W = nn.Linear(d_input, 3 * d_hidden)
         self.U_zr = nn.Parameter(torch.empty(2 * d_hidden, d_hidden))
         self.U = nn.Parameter(torch.empty(d_hidden, d_hidden))
+        self.U_bias = nn.Parameter(torch.empty(d_hidden)) if reset == "after" else None
         self.reverse = reverse
 
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:
@@ -39,13 +46,20 @@ class GRU(nn.Module):
         """Inputs (S, B, I), from zero or `start` -> states (S, B, H), and what is carried after the last word."""
         projected = linear(x, self.W.weight, self.W.bias)  # (S, B, 3H)
         h = gru_scan(
-            projected, self.U_zr.to(x.dtype), self.U.to(x.dtype), keep, self.reverse, start[0] if start else None
+            projected,
+            self.U_zr.to(x.dtype),
+            self.U.to(x.dtype),
+            keep,
+            self.reverse,
+            start[0] if start else None,
+            self.U_bias,
         )
         return h, (h[0 if self.reverse else -1],)
 
     def step(self, x: Tensor, carry: Carry) -> Carry:
         """One step: x (B, I)."""
-        return (gru_step(linear(x, self.W.weight, self.W.bias), carry[0], self.U_zr.to(x.dtype), self.U.to(x.dtype)),)
+        projected = linear(x, self.W.weight, self.W.bias)
+        return (gru_step(projected, carry[0], self.U_zr.to(x.dtype), self.U.to(x.dtype), self.U_bias),)
 
 
 class LSTM(nn.Module):
@@ -82,10 +96,10 @@ CELLS: dict[str, type[GRU | LSTM]] = {"gru": GRU, "lstm": LSTM}
 class BidirectionalGRU(nn.Module):
     """Annotations h_j = [forward h_j ; backward h_j] of Bahdanau et al. 2015, section 3.2."""
 
-    def __init__(self, d_input: int, d_hidden: int) -> None:
+    def __init__(self, d_input: int, d_hidden: int, reset: Reset = "before") -> None:
         super().__init__()
-        self.forward_gru = GRU(d_input, d_hidden)
-        self.backward_gru = GRU(d_input, d_hidden, reverse=True)
+        self.forward_gru = GRU(d_input, d_hidden, reset=reset)
+        self.backward_gru = GRU(d_input, d_hidden, reverse=True, reset=reset)
 
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:
         """Inputs (S, B, I), keep (S, B) -> annotations (S, B, 2H) float32."""

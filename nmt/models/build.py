@@ -1,9 +1,10 @@
 """From a model's section of the recipe to the model: one `match`, one case a kind."""
 
 from nmt.models.bahdanau import Bahdanau
+from nmt.models.cho import Cho
 from nmt.models.contract import Seq2Seq
 from nmt.models.transformer import Transformer
-from nmt.recipe_models import BahdanauConfig, ModelConfig, TransformerConfig
+from nmt.recipe_models import BahdanauConfig, ChoConfig, ModelConfig, TransformerConfig
 
 
 def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
@@ -20,6 +21,18 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 d_hidden=config.d_hidden,
                 d_align=config.d_align,
                 d_maxout=config.d_maxout,
+                dropout=config.dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
+            )
+        case ChoConfig():
+            return Cho(
+                n_src,
+                n_tgt,
+                d_embed=config.d_embed,
+                d_hidden=config.d_hidden,
+                d_maxout=config.d_maxout,
+                reset=config.reset,
                 dropout=config.dropout,
                 tied_output=config.tied_output,
                 tied_embeddings=config.tied_embeddings,

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.ops.linear import wide
+from nmt.ops.linear import add_product_, wide
 
 
 def lstm_step(x: Tensor, h: Tensor, c: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,13 +132,6 @@ def cell_backward(dh: Tensor, dc: Tensor, dx: Tensor, by_h: Tensor, gates: Tenso
     dx[:, 3 * H :].mul_(dh)
     dx[:, : 3 * H].view(B, 3, H).mul_(dc[:, None])
     dc.mul_(gates[:, H : 2 * H])
-
-
-def add_product_(total: Tensor, rows: Tensor, matrix: Tensor) -> Tensor:
-    """total (B, O) += rows (B, I) times matrix (O, I) transposed, a product in the dtype of the matrix; gives total."""
-    if total.dtype == matrix.dtype == rows.dtype:
-        return total.addmm_(rows, matrix.T)
-    return total.add_(rows.to(matrix.dtype) @ matrix.T)
 
 
 def before(states: Tensor, first: Tensor, reverse: bool = False) -> Tensor:

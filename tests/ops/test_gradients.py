@@ -33,13 +33,6 @@ def test_gru_scan_gradients(keep: Tensor, reverse: bool) -> None:
     assert torch.autograd.gradcheck(lambda x, U_zr, U: gru_scan(x, U_zr, U, keep.T, reverse), inputs)
 
 
-def test_gru_scan_gradients_from_a_state(keep: Tensor) -> None:
-    S, B, H = 5, 3, 4
-    inputs = [numbers(S, B, 3 * H), numbers(2 * H, H), numbers(H, H), numbers(B, H)]
-    for mask in (keep.T, None):
-        assert torch.autograd.gradcheck(lambda x, U_zr, U, h, m=mask: gru_scan(x, U_zr, U, m, False, h), inputs)
-
-
 def test_gru_scan_equals_stepping_and_starts_from_zero_at_the_last_word(keep: Tensor) -> None:
     S, B, H = 5, 3, 4
     x, U_zr, U = numbers(S, B, 3 * H), numbers(2 * H, H), numbers(H, H)
