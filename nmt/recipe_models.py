@@ -50,6 +50,11 @@ Initialization = Annotated[
 ]
 
 
+def _check_tied_output(tied: bool, d_hidden: int, d_embed: int) -> None:
+    if tied and d_hidden != d_embed:
+        raise ValueError(f"tied_output needs d_hidden equal to d_embed, not {d_hidden} and {d_embed}")
+
+
 class BahdanauConfig(Section):
     """Bahdanau, Cho, Bengio 2015, with its decoder as the appendix has it. The defaults are the paper's sizes."""
 
@@ -108,6 +113,32 @@ class ChoConfig(Section):
         return self
 
 
+class SutskeverConfig(Section):
+    """Sutskever, Vinyals, Le 2014, stacked LSTMs without attention. The defaults are the paper's sizes."""
+
+    kind: Literal["sutskever"]
+    n_layers: Positive = 4
+    """Layers of the encoder, and of the decoder."""
+    d_embed: Positive = 1000
+    """Word embedding."""
+    d_hidden: Positive = 1000
+    """Cells of a layer."""
+    reverse_source: bool = True
+    """The words of a source sentence are read from the last to the first (section 3.3)."""
+    dropout: Probability = 0.0
+    """Dropout on embeddings, between layers and on the top layer, never from step to step. Not in the paper."""
+    tied_output: bool = False
+    """The output matrix is the target embedding; needs d_hidden equal to d_embed. Not in the paper."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _ties_fit(self) -> Self:
+        _check_tied_output(self.tied_output, self.d_hidden, self.d_embed)
+        return self
+
+
 class TransformerConfig(Section):
     """Vaswani et al. 2017, "Attention Is All You Need". The defaults are those of its base model."""
 
@@ -151,5 +182,5 @@ class TransformerConfig(Section):
         return self
 
 
-ModelConfig = Annotated[BahdanauConfig | ChoConfig | TransformerConfig, Field(discriminator="kind")]
+ModelConfig = Annotated[BahdanauConfig | ChoConfig | SutskeverConfig | TransformerConfig, Field(discriminator="kind")]
 """A kind's name decides its class; add new ones here."""

@@ -3,8 +3,9 @@
 from nmt.models.bahdanau import Bahdanau
 from nmt.models.cho import Cho
 from nmt.models.contract import Seq2Seq
+from nmt.models.sutskever import Sutskever
 from nmt.models.transformer import Transformer
-from nmt.recipe_models import BahdanauConfig, ChoConfig, ModelConfig, TransformerConfig
+from nmt.recipe_models import BahdanauConfig, ChoConfig, ModelConfig, SutskeverConfig, TransformerConfig
 
 
 def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
@@ -34,6 +35,18 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 d_hidden=config.d_hidden,
                 d_maxout=config.d_maxout,
                 reset=config.reset,
+                dropout=config.dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
+            )
+        case SutskeverConfig():
+            return Sutskever(
+                n_src,
+                n_tgt,
+                n_layers=config.n_layers,
+                d_embed=config.d_embed,
+                d_hidden=config.d_hidden,
+                reverse_source=config.reverse_source,
                 dropout=config.dropout,
                 tied_output=config.tied_output,
                 tied_embeddings=config.tied_embeddings,
