@@ -3,9 +3,10 @@
 from nmt.models.bahdanau import Bahdanau
 from nmt.models.cho import Cho
 from nmt.models.contract import Seq2Seq
+from nmt.models.rnn import RNN
 from nmt.models.sutskever import Sutskever
 from nmt.models.transformer import Transformer
-from nmt.recipe_models import BahdanauConfig, ChoConfig, ModelConfig, SutskeverConfig, TransformerConfig
+from nmt.recipe_models import BahdanauConfig, ChoConfig, ModelConfig, RNNConfig, SutskeverConfig, TransformerConfig
 
 
 def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
@@ -68,4 +69,23 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 tied_output=config.tied_output,
                 tied_embeddings=config.tied_embeddings,
                 output_bias=config.output_bias,
+            )
+        case RNNConfig():
+            return RNN(
+                n_src,
+                n_tgt,
+                cell=config.cell,
+                attention=config.attention,
+                n_layers=config.n_layers,
+                d_embed=config.d_embed,
+                d_hidden=config.d_hidden,
+                d_align=config.d_align,
+                score=config.score,
+                reach=config.reach,
+                window=config.window,
+                max_source=config.max_source,
+                input_feeding=config.input_feeding,
+                dropout=config.dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
             )
