@@ -136,6 +136,44 @@ class SutskeverConfig(Section):
         return self
 
 
+class LuongConfig(Section):
+    """Luong, Pham, Manning 2015, stacked LSTMs with attention. The defaults are the paper's sizes."""
+
+    kind: Literal["luong"]
+    n_layers: Positive = 4
+    """Layers of the encoder, and of the decoder."""
+    d_embed: Positive = 1000
+    """Word embedding."""
+    d_hidden: Positive = 1000
+    """Cells of a layer."""
+    score: Literal["dot", "general", "concat", "location"] = "general"
+    """How a source position is scored (equations 8 and 9)."""
+    reach: Literal["global", "local_m", "local_p"] = "global"
+    """Attention over all source positions, over those about the same place (local_m) or a predicted one (local_p)."""
+    window: Positive = 10
+    """For local reaches: how many positions to either side (D)."""
+    d_align: Positive = 1000
+    """For concat: its hidden layer."""
+    max_source: Positive = 50
+    """For location: the fixed width; later source positions are never looked at."""
+    input_feeding: bool = True
+    """The attentional vector of a step goes into the next one (section 3.3)."""
+    reverse_source: bool = True
+    """The words of a source sentence are read from the last to the first."""
+    dropout: Probability = 0.0
+    """Dropout on embeddings, between layers and before the output, never from step to step (the paper: 0 and 0.2)."""
+    tied_output: bool = False
+    """The output matrix is the target embedding; needs d_hidden equal to d_embed. Not in the paper."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _ties_fit(self) -> Self:
+        _check_tied_output(self.tied_output, self.d_hidden, self.d_embed)
+        return self
+
+
 class TransformerConfig(Section):
     """Vaswani et al. 2017, "Attention Is All You Need". The defaults are those of its base model."""
 
@@ -179,5 +217,7 @@ class TransformerConfig(Section):
         return self
 
 
-ModelConfig = Annotated[BahdanauConfig | ChoConfig | SutskeverConfig | TransformerConfig, Field(discriminator="kind")]
+ModelConfig = Annotated[
+    BahdanauConfig | ChoConfig | SutskeverConfig | LuongConfig | TransformerConfig, Field(discriminator="kind")
+]
 """A kind's name decides its class; add new ones here."""
