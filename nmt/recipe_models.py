@@ -174,6 +174,29 @@ class LuongConfig(Section):
         return self
 
 
+class GNMTConfig(Section):
+    """Wu et al. 2016, Google's neural machine translation system. The defaults are the paper's sizes."""
+
+    kind: Literal["gnmt"]
+    n_layers: Positive = 8
+    """Layers of the encoder, whose lowest runs in both directions, and of the decoder."""
+    d_model: Positive = 1024
+    """Word embedding, and cells of a layer."""
+    d_align: Positive = 1024
+    """Hidden layer of the attention."""
+    attention_from: Literal["previous", "current"] = "previous"
+    """Whose look at the source the upper decoder layers get: that of the lowest layer's state of the step before, as in
+    the paper, or of the same step."""
+    dropout: Probability = 0.0
+    """Dropout on embeddings, between layers, on the encoder's output and before the projection, never from step to step
+    (the paper: 0.2 and 0.3)."""
+    tied_output: bool = False
+    """The output matrix is the target embedding. Not in the paper."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
+    initialization: Initialization = PaperInit()
+
+
 class TransformerConfig(Section):
     """Vaswani et al. 2017, "Attention Is All You Need". The defaults are those of its base model."""
 
@@ -218,6 +241,7 @@ class TransformerConfig(Section):
 
 
 ModelConfig = Annotated[
-    BahdanauConfig | ChoConfig | SutskeverConfig | LuongConfig | TransformerConfig, Field(discriminator="kind")
+    BahdanauConfig | ChoConfig | SutskeverConfig | LuongConfig | GNMTConfig | TransformerConfig,
+    Field(discriminator="kind"),
 ]
 """A kind's name decides its class; add new ones here."""
