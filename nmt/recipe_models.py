@@ -139,6 +139,67 @@ class SutskeverConfig(Section):
         return self
 
 
+class LuongConfig(Section):
+    """Luong, Pham, Manning 2015, stacked LSTMs with attention. The defaults are the paper's sizes."""
+
+    kind: Literal["luong"]
+    n_layers: Positive = 4
+    """Layers of the encoder, and of the decoder."""
+    d_embed: Positive = 1000
+    """Word embedding."""
+    d_hidden: Positive = 1000
+    """Cells of a layer."""
+    score: Literal["dot", "general", "concat", "location"] = "general"
+    """How a source position is scored (equations 8 and 9)."""
+    reach: Literal["global", "local_m", "local_p"] = "global"
+    """Attention over all source positions, over those about the same place (local_m) or a predicted one (local_p)."""
+    window: Positive = 10
+    """For local reaches: how many positions to either side (D)."""
+    d_align: Positive = 1000
+    """For concat: its hidden layer."""
+    max_source: Positive = 50
+    """For location: the fixed width; later source positions are never looked at."""
+    input_feeding: bool = True
+    """The attentional vector of a step goes into the next one (section 3.3)."""
+    reverse_source: bool = True
+    """The words of a source sentence are read from the last to the first."""
+    dropout: Probability = 0.0
+    """Dropout on embeddings, between layers and before the output, never from step to step (the paper: 0 and 0.2)."""
+    tied_output: bool = False
+    """The output matrix is the target embedding; needs d_hidden equal to d_embed. Not in the paper."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _ties_fit(self) -> Self:
+        _check_tied_output(self.tied_output, self.d_hidden, self.d_embed)
+        return self
+
+
+class GNMTConfig(Section):
+    """Wu et al. 2016, Google's neural machine translation system. The defaults are the paper's sizes."""
+
+    kind: Literal["gnmt"]
+    n_layers: Positive = 8
+    """Layers of the encoder, whose lowest runs in both directions, and of the decoder."""
+    d_model: Positive = 1024
+    """Word embedding, and cells of a layer."""
+    d_align: Positive = 1024
+    """Hidden layer of the attention."""
+    attention_from: Literal["previous", "current"] = "previous"
+    """Whose look at the source the upper decoder layers get: that of the lowest layer's state of the step before, as in
+    the paper, or of the same step."""
+    dropout: Probability = 0.0
+    """Dropout on embeddings, between layers, on the encoder's output and before the projection, never from step to step
+    (the paper: 0.2 and 0.3)."""
+    tied_output: bool = False
+    """The output matrix is the target embedding. Not in the paper."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
+    initialization: Initialization = PaperInit()
+
+
 class TransformerConfig(Section):
     """Vaswani et al. 2017, "Attention Is All You Need". The defaults are those of its base model."""
 
@@ -227,6 +288,7 @@ class RNNConfig(Section):
 
 
 ModelConfig = Annotated[
-    BahdanauConfig | ChoConfig | SutskeverConfig | TransformerConfig | RNNConfig, Field(discriminator="kind")
+    BahdanauConfig | ChoConfig | SutskeverConfig | LuongConfig | GNMTConfig | TransformerConfig | RNNConfig,
+    Field(discriminator="kind"),
 ]
 """A kind's name decides its class; add new ones here."""

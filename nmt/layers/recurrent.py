@@ -116,6 +116,19 @@ class BidirectionalGRU(nn.Module):
         return torch.cat([self.forward_gru(x, keep), self.backward_gru(x, keep)], dim=-1)
 
 
+class BidirectionalLSTM(nn.Module):
+    """[forward h_j ; backward h_j]: the bottom encoder layer of Wu et al. 2016, section 3.2 and figure 3."""
+
+    def __init__(self, d_input: int, d_hidden: int) -> None:
+        super().__init__()
+        self.forward_lstm = LSTM(d_input, d_hidden)
+        self.backward_lstm = LSTM(d_input, d_hidden, reverse=True)
+
+    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
+        """Inputs (S, B, I), keep (S, B) -> states of both directions (S, B, 2H) float32."""
+        return torch.cat([self.forward_lstm(x, keep), self.backward_lstm(x, keep)], dim=-1)
+
+
 class Stack(nn.Module):
     """Layers one above the other, each reading the outputs of the one below.
 

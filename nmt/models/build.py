@@ -3,10 +3,21 @@
 from nmt.models.bahdanau import Bahdanau
 from nmt.models.cho import Cho
 from nmt.models.contract import Seq2Seq
+from nmt.models.gnmt import GNMT
+from nmt.models.luong import Luong
 from nmt.models.rnn import RNN
 from nmt.models.sutskever import Sutskever
 from nmt.models.transformer import Transformer
-from nmt.recipe_models import BahdanauConfig, ChoConfig, ModelConfig, RNNConfig, SutskeverConfig, TransformerConfig
+from nmt.recipe_models import (
+    BahdanauConfig,
+    ChoConfig,
+    GNMTConfig,
+    LuongConfig,
+    ModelConfig,
+    RNNConfig,
+    SutskeverConfig,
+    TransformerConfig,
+)
 
 
 def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
@@ -48,6 +59,36 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 d_embed=config.d_embed,
                 d_hidden=config.d_hidden,
                 reverse_source=config.reverse_source,
+                dropout=config.dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
+            )
+        case LuongConfig():
+            return Luong(
+                n_src,
+                n_tgt,
+                n_layers=config.n_layers,
+                d_embed=config.d_embed,
+                d_hidden=config.d_hidden,
+                score=config.score,
+                reach=config.reach,
+                window=config.window,
+                d_align=config.d_align,
+                max_source=config.max_source,
+                input_feeding=config.input_feeding,
+                reverse_source=config.reverse_source,
+                dropout=config.dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
+            )
+        case GNMTConfig():
+            return GNMT(
+                n_src,
+                n_tgt,
+                n_layers=config.n_layers,
+                d_model=config.d_model,
+                d_align=config.d_align,
+                attention_from=config.attention_from,
                 dropout=config.dropout,
                 tied_output=config.tied_output,
                 tied_embeddings=config.tied_embeddings,
