@@ -11,6 +11,7 @@ H query heads share G heads of keys and values as in ops.dot.attend.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,8 +37,20 @@ class Sums:
 
 def features(x: Tensor) -> Tensor:
     """phi(x) = elu(x) + 1 (equation 7) in float32, as exp(x) below 0, where elu(x) + 1 would round to nothing."""
-    x = x.to(wide(x.dtype))
-    return x.clamp(max=0.0).exp() + x.relu()
+    return _Features.apply(x.to(wide(x.dtype)))  # pyright: ignore[reportReturnType]
+
+
+class _Features(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        mapped = x.clamp(max=0.0).exp_().add_(x.relu())
+        ctx.save_for_backward(mapped)
+        return mapped
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (mapped,) = ctx.saved_tensors
+        return grads[0] * mapped.clamp(max=1.0)  # exp(x) where x < 0, and there phi(x) < 1
 
 
 def _turned(mapped: Tensor, turn: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -63,8 +76,14 @@ def look_up(query: Tensor, known: Sums, turn: Tensor | None = None) -> Tensor:
     """What queries (B, H, Q, C) find in the sums (equation 5): (B, H, Q, C) in their dtype. Costs Q * C * C a head."""
     mapped, G = features(query), known.keys.shape[1]
     above = _grouped(_turned(mapped, turn, query.dtype), G) @ known.outer.to(query.dtype)
-    below = _grouped(mapped, G) @ known.keys[..., None]  # (B, G, H/G * Q, 1)
-    return (above.to(below.dtype) / below.clamp(min=1e-6)).reshape(query.shape).to(query.dtype)
+    return _divided(above.view(query.shape), mapped, known.keys[:, :, None, None])
+
+
+def _divided(above: Tensor, mapped: Tensor, seen: Tensor) -> Tensor:
+    """above (B, H, Q, C) over mapped (B, H, Q, C) . seen, which broadcasts to (B, G, H/G, Q, C): in above's dtype."""
+    below = (mapped.unflatten(1, (seen.shape[1], -1)) * seen).sum(-1, keepdim=True).flatten(1, 2)
+    # A product with the reciprocal: half the passes of a quotient, backward.
+    return (above.to(below.dtype) * below.clamp(min=1e-6).reciprocal()).to(above.dtype)
 
 
 def step(query: Tensor, key: Tensor, value: Tensor, past: Sums, turn: Tensor | None = None) -> tuple[Tensor, Sums]:
@@ -100,11 +119,9 @@ def causal(query: Tensor, keys: Tensor, values: Tensor, turn: Tensor | None = No
     before it enters through the sums at its beginning. Holds N * chunk + N / chunk * C * C numbers a head, never N * N.
     """
     mapped_q, mapped_k = features(query), features(keys)
-    seen = mapped_k.cumsum(dim=2)  # (B, G, N, C): z_i
-    (B, H, N, C), G = query.shape, keys.shape[1]
-    below = (mapped_q.view(B, G, H // G, N, C) * seen[:, :, None]).sum(-1, keepdim=True).reshape(B, H, N, 1)
-    above = _chunked(_turned(mapped_q, turn, query.dtype), _turned(mapped_k, turn, keys.dtype), values, min(chunk, N))
-    return (above.to(below.dtype) / below.clamp(min=1e-6)).to(query.dtype)
+    c = min(chunk, keys.shape[2])
+    above = _chunked(_turned(mapped_q, turn, query.dtype), _turned(mapped_k, turn, keys.dtype), values, c)
+    return _divided(above, mapped_q, mapped_k.cumsum(dim=2)[:, :, None])  # z_i of equation 19
 
 
 def _chunked(q: Tensor, k: Tensor, v: Tensor, c: int) -> Tensor:
