@@ -11,9 +11,9 @@ from nmt.recipe_models import Initialization, NormalInit, OrthogonalInit, PaperI
 def initialize(model: Seq2Seq, how: Initialization) -> None:
     """Fills every parameter, drawing from torch's generator in the order of the parameters' names.
 
-    Embeddings are the weights of nn.Embedding modules; the scales of layer normalisation start at 1; any other parameter
-    of one axis is a bias or a vector like v_a and starts at zero, except under `uniform`, where the papers that use it
-    draw everything.
+    Embeddings are the weights of nn.Embedding modules; the scales of layer normalisation start at 1; any other
+    parameter of one axis is a bias or a vector like v_a and starts at zero, except under `uniform`, where the papers
+    that use it draw everything.
     """
     if isinstance(how, PaperInit):
         model.initialize()

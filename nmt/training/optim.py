@@ -15,6 +15,7 @@ from nmt.recipe import (
     Constant,
     Halving,
     InverseSqrt,
+    Linear,
     Noam,
     Optimizer,
     Plateau,
@@ -75,6 +76,8 @@ def learning_rate(schedule: Schedule, lr: float, update: int, epoch: float, plat
             return lr * min(update / warmup, math.sqrt(warmup / update))
         case Noam(warmup_updates=warmup, d_model=d_model):
             return lr * d_model**-0.5 * min(update**-0.5, update * warmup**-1.5)
+        case Linear(warmup_updates=warmup, until_update=end):
+            return lr * min(_warmup(update, warmup), max(0.0, (end - update) / (end - warmup)))
         case Plateau(warmup_updates=warmup):
             return max(lr * plateau.factor, schedule.min_lr) * _warmup(update, warmup)
         case Halving(from_epoch=first, every_epochs=every):

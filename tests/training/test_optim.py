@@ -14,6 +14,7 @@ from nmt.recipe import (
     Constant,
     Halving,
     InverseSqrt,
+    Linear,
     Noam,
     Optimizer,
     Plateau,
@@ -51,6 +52,13 @@ def test_noam_of_the_base_model_peaks_at_the_papers_rate() -> None:
     assert rate(schedule, 1.0, 100_000) == pytest.approx(1.39754e-4, rel=1e-5)  # (512 * 100000)^-0.5
     assert rate(schedule, 2.0, 4000) == 2 * rate(schedule, 1.0, 4000)
     assert max(range(3990, 4011), key=lambda u: rate(schedule, 1.0, u)) == 4000
+
+
+def test_linear_rises_and_falls_to_zero() -> None:
+    schedule = Linear(kind="linear", warmup_updates=10, until_update=110)
+    wanted = {1: 0.2, 5: 1.0, 10: 2.0, 60: 1.0, 109: 0.02, 110: 0.0, 500: 0.0}
+    assert {u: rate(schedule, 2.0, u) for u in wanted} == pytest.approx(wanted, rel=1e-12)
+    assert rate(Linear(kind="linear", until_update=4), 1.0, 1) == 0.75
 
 
 def test_halving_is_that_of_sutskever() -> None:
