@@ -172,8 +172,18 @@ class Plateau(Section):
     kind: Literal["plateau"]
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     patience: Positive = 2
+    after_first: Literal["patience", "every"] = "patience"
+    """After the first cut: wait for the loss to stall again, or cut at every validation (Gehring 2017)."""
     min_lr: Fraction = 0.0
+    end_below: PositiveFloat | None = None
+    """Training ends when cuts have brought the rate below this (Gehring 2017: 1e-4); null for never."""
     warmup_updates: Count = 0
+
+    @model_validator(mode="after")
+    def _the_end_can_come(self) -> Self:
+        if self.end_below is not None and self.min_lr >= self.end_below:
+            raise ValueError(f"end_below {self.end_below:g} needs a min_lr smaller than it, not {self.min_lr:g}")
+        return self
 
 
 class Halving(Section):

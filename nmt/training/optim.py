@@ -59,12 +59,20 @@ class PlateauState:
 
     def observe(self, loss: float, schedule: Plateau) -> None:
         """Takes in a validation loss; after schedule.patience of them without a better one the rate is cut."""
-        if loss < self.best:
-            self.best, self.waited = loss, 0
-            return
-        self.waited += 1
-        if self.waited >= schedule.patience:
+        better = loss < self.best
+        self.best, self.waited = (loss, 0) if better else (self.best, self.waited + 1)
+        again = schedule.after_first == "every" and self.factor < 1.0
+        if again or self.waited >= schedule.patience:
             self.factor, self.waited = self.factor * schedule.factor, 0
+
+    def ended(self, lr: float, schedule: Schedule) -> bool:
+        """Whether cuts have brought the rate lr below what the schedule ends at."""
+        return (
+            isinstance(schedule, Plateau)
+            and schedule.end_below is not None
+            and self.factor < 1.0  # a rate that began there is what was asked for
+            and max(lr * self.factor, schedule.min_lr) < schedule.end_below
+        )
 
 
 def learning_rate(schedule: Schedule, lr: float, update: int, epoch: float, plateau: PlateauState) -> float:

@@ -106,13 +106,16 @@ class Trainer:
         self.fixed: dict[str, Any] = {}
 
     def run(self, stop: StopRequest) -> str:
-        """Updates until the recipe's number or its patience is reached: returns which. Stopped by a signal."""
+        """Updates until the recipe's number, its patience or its least rate: returns which. Stopped by a signal."""
         train, progress = self.recipe.train, self.progress
         window = _Window(time.monotonic())
         for pairs in self._stream():
             if train.patience is not None and progress.waited >= train.patience:
                 self._save_if_new()
                 return "patience"
+            if progress.plateau.ended(*at_update(train, max(progress.update, 1))[1:3]):
+                self._save_if_new()
+                return "rate"
             if progress.update >= train.updates:
                 return "updates"
             if stop.signal_number is not None:
