@@ -24,6 +24,8 @@ from typing import Any
 import torch
 
 from nmt.commands.dry_run import dry_run
+from nmt.corpus.pairs import find_files
+from nmt.corpus.text import read_text
 from nmt.metrics import bleu, tokenizer_for
 from nmt.recipe import Recipe
 from nmt.recipe_file import load_recipe
@@ -192,14 +194,12 @@ def _by_length(src: list[str], hyp: list[str], ref: list[str], language: str) ->
     for i, line in enumerate(src):
         words = len(line.split())
         groups[next((str(bound) for bound in LENGTHS if words <= bound), "more")].append(i)
-    return {
-        name: (
-            round(bleu([hyp[i] for i in rows], [[ref[i] for i in rows]], tokenize=tokenizer_for(language)).score, 2),
-            len(rows),
-        )
-        for name, rows in groups.items()
-        if rows
-    }
+
+    def score(rows: list[int]) -> float:
+        found = bleu([hyp[i] for i in rows], [[ref[i] for i in rows]], tokenize=tokenizer_for(language))
+        return round(found.score, 2)
+
+    return {name: (score(rows), len(rows)) for name, rows in groups.items() if rows}
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
