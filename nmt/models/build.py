@@ -4,6 +4,7 @@ from nmt.models.bahdanau import Bahdanau
 from nmt.models.cho import Cho
 from nmt.models.contract import Seq2Seq
 from nmt.models.convs2s import ConvS2S
+from nmt.models.modern import Modern
 from nmt.models.sutskever import Sutskever
 from nmt.models.transformer import Transformer
 from nmt.recipe_models import (
@@ -12,6 +13,7 @@ from nmt.recipe_models import (
     Convolutions,
     ConvS2SConfig,
     ModelConfig,
+    ModernConfig,
     SutskeverConfig,
     TransformerConfig,
 )
@@ -76,6 +78,23 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 tied_output=config.tied_output,
                 tied_embeddings=config.tied_embeddings,
                 output_bias=config.output_bias,
+            )
+        case ModernConfig():
+            return Modern(
+                n_src,
+                n_tgt,
+                n_layers=config.n_layers,
+                n_decoder_layers=config.n_decoder_layers,
+                d_model=config.d_model,
+                n_heads=config.n_heads,
+                d_ff=config.d_ff,
+                n_kv_heads=config.n_kv_heads,
+                qk_norm=config.qk_norm,
+                attention=config.attention,
+                window=config.window,
+                dropout=config.dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
             )
         case ConvS2SConfig():
             return ConvS2S(
