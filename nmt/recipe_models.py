@@ -50,6 +50,11 @@ Initialization = Annotated[
 ]
 
 
+def _check_tied_output(tied: bool, d_hidden: int, d_embed: int) -> None:
+    if tied and d_hidden != d_embed:
+        raise ValueError(f"tied_output needs d_hidden equal to d_embed, not {d_hidden} and {d_embed}")
+
+
 class BahdanauConfig(Section):
     """Bahdanau, Cho, Bengio 2015, with its decoder as the appendix has it. The defaults are the paper's sizes."""
 
@@ -62,6 +67,9 @@ class BahdanauConfig(Section):
     """Hidden layer of the alignment model (n')."""
     d_maxout: Positive = 500
     """Maxout units of the readout (l)."""
+    reset: Literal["before", "after"] = "before"
+    """Where the reset gates act: before the recurrent matrix, as in the paper, or after it and on a bias of their own,
+    as in torch.nn.GRU and cuDNN."""
     dropout: Probability = 0.0
     """Dropout on embeddings, annotations and readout. Not in the paper."""
     tied_output: bool = False
@@ -75,6 +83,121 @@ class BahdanauConfig(Section):
         if self.tied_output and self.d_maxout != self.d_embed:
             raise ValueError(f"tied_output needs d_maxout equal to d_embed, not {self.d_maxout} and {self.d_embed}")
         return self
+
+
+class ChoConfig(Section):
+    """Cho et al. 2014, the encoder-decoder without attention; sizes of RNNencdec in Bahdanau, Cho, Bengio 2015."""
+
+    kind: Literal["cho"]
+    d_embed: Positive = 620
+    """Word embedding (m); the paper of 2014 had 100."""
+    d_hidden: Positive = 1000
+    """State of encoder and decoder, and the summary (n)."""
+    d_maxout: Positive = 500
+    """Maxout units of the readout (l)."""
+    reset: Literal["after", "before"] = "after"
+    """Where the decoder's reset gate acts: after the recurrent matrix, as the paper's appendix has it, or before it, as
+    its equation 8."""
+    dropout: Probability = 0.0
+    """Dropout on embeddings, summary and readout. Not in the paper."""
+    tied_output: bool = False
+    """The output matrix is the target embedding; needs d_maxout equal to d_embed. Not in the paper."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _ties_fit(self) -> Self:
+        if self.tied_output and self.d_maxout != self.d_embed:
+            raise ValueError(f"tied_output needs d_maxout equal to d_embed, not {self.d_maxout} and {self.d_embed}")
+        return self
+
+
+class SutskeverConfig(Section):
+    """Sutskever, Vinyals, Le 2014, stacked LSTMs without attention. The defaults are the paper's sizes."""
+
+    kind: Literal["sutskever"]
+    n_layers: Positive = 4
+    """Layers of the encoder, and of the decoder."""
+    d_embed: Positive = 1000
+    """Word embedding."""
+    d_hidden: Positive = 1000
+    """Cells of a layer."""
+    reverse_source: bool = True
+    """The words of a source sentence are read from the last to the first (section 3.3)."""
+    dropout: Probability = 0.0
+    """Dropout on embeddings, between layers and on the top layer, never from step to step. Not in the paper."""
+    tied_output: bool = False
+    """The output matrix is the target embedding; needs d_hidden equal to d_embed. Not in the paper."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _ties_fit(self) -> Self:
+        _check_tied_output(self.tied_output, self.d_hidden, self.d_embed)
+        return self
+
+
+class LuongConfig(Section):
+    """Luong, Pham, Manning 2015, stacked LSTMs with attention. The defaults are the paper's sizes."""
+
+    kind: Literal["luong"]
+    n_layers: Positive = 4
+    """Layers of the encoder, and of the decoder."""
+    d_embed: Positive = 1000
+    """Word embedding."""
+    d_hidden: Positive = 1000
+    """Cells of a layer."""
+    score: Literal["dot", "general", "concat", "location"] = "general"
+    """How a source position is scored (equations 8 and 9)."""
+    reach: Literal["global", "local_m", "local_p"] = "global"
+    """Attention over all source positions, over those about the same place (local_m) or a predicted one (local_p)."""
+    window: Positive = 10
+    """For local reaches: how many positions to either side (D)."""
+    d_align: Positive = 1000
+    """For concat: its hidden layer."""
+    max_source: Positive = 50
+    """For location: the fixed width; later source positions are never looked at."""
+    input_feeding: bool = True
+    """The attentional vector of a step goes into the next one (section 3.3)."""
+    reverse_source: bool = True
+    """The words of a source sentence are read from the last to the first."""
+    dropout: Probability = 0.0
+    """Dropout on embeddings, between layers and before the output, never from step to step (the paper: 0 and 0.2)."""
+    tied_output: bool = False
+    """The output matrix is the target embedding; needs d_hidden equal to d_embed. Not in the paper."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _ties_fit(self) -> Self:
+        _check_tied_output(self.tied_output, self.d_hidden, self.d_embed)
+        return self
+
+
+class GNMTConfig(Section):
+    """Wu et al. 2016, Google's neural machine translation system. The defaults are the paper's sizes."""
+
+    kind: Literal["gnmt"]
+    n_layers: Positive = 8
+    """Layers of the encoder, whose lowest runs in both directions, and of the decoder."""
+    d_model: Positive = 1024
+    """Word embedding, and cells of a layer."""
+    d_align: Positive = 1024
+    """Hidden layer of the attention."""
+    attention_from: Literal["previous", "current"] = "previous"
+    """Whose look at the source the upper decoder layers get: that of the lowest layer's state of the step before, as in
+    the paper, or of the same step."""
+    dropout: Probability = 0.0
+    """Dropout on embeddings, between layers, on the encoder's output and before the projection, never from step to step
+    (the paper: 0.2 and 0.3)."""
+    tied_output: bool = False
+    """The output matrix is the target embedding. Not in the paper."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
+    initialization: Initialization = PaperInit()
 
 
 class TransformerConfig(Section):
@@ -117,6 +240,50 @@ class TransformerConfig(Section):
             raise ValueError(f"d_model {self.d_model} is not a multiple of n_heads {self.n_heads}")
         if self.positions == "sinusoidal" and self.d_model % 2:
             raise ValueError(f"sinusoidal positions need an even d_model, not {self.d_model}")
+        return self
+
+
+class RNNConfig(Section):
+    """The recurrent encoder-decoder with cell and attention to choose, everything else equal; nobody's own model."""
+
+    kind: Literal["rnn"]
+    cell: Literal["gru", "lstm"] = "gru"
+    """The unit of every layer."""
+    attention: Literal["luong", "bahdanau", "none"] = "luong"
+    """How the decoder looks back: with the state of this step and input feeding (luong), with the state before, the
+    context going into the recurrence (bahdanau), or not at all: one vector at every step (none)."""
+    score: Literal["dot", "general", "concat", "location"] = "general"
+    """For attention luong: how a source position is scored."""
+    reach: Literal["global", "local_m", "local_p"] = "global"
+    """For attention luong: over all source positions, those about the same place (local_m) or a predicted one
+    (local_p)."""
+    window: Positive = 10
+    """For local reaches: how many positions to either side (D)."""
+    max_source: Positive = 50
+    """For score location: the fixed width; later source positions are never looked at."""
+    input_feeding: bool = True
+    """For attention luong: the attentional vector of a step goes into the next one."""
+    n_layers: Positive = 1
+    """Layers of the encoder, the lowest reading both ways, and of the decoder."""
+    d_embed: Positive = 256
+    """Word embedding."""
+    d_hidden: Positive = 512
+    """State of each layer, annotation and attentional vector; even, half of the lowest encoder layer's each way."""
+    d_align: Positive = 256
+    """Hidden layer of the alignment, for attention bahdanau and score concat."""
+    dropout: Probability = 0.0
+    """Dropout on what enters each layer from below, and before the output; never from step to step."""
+    tied_output: bool = False
+    """The output matrix is the target embedding; needs d_hidden equal to d_embed."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        _check_tied_output(self.tied_output, self.d_hidden, self.d_embed)
+        if self.d_hidden % 2:
+            raise ValueError(f"d_hidden must be even, half of it reading each way, not {self.d_hidden}")
         return self
 
 
@@ -168,5 +335,65 @@ class ModernConfig(Section):
         return self
 
 
-ModelConfig = Annotated[BahdanauConfig | TransformerConfig | ModernConfig, Field(discriminator="kind")]
+class Convolutions(Section):
+    """Convolutional layers of one form, one on top of the other."""
+
+    n_layers: Positive = 1
+    """How many."""
+    d_hidden: Positive
+    """Their width."""
+    kernel: Positive = 3
+    """Words that each position sees."""
+
+
+_WMT_EN_DE = [
+    Convolutions(n_layers=9, d_hidden=512, kernel=3),
+    Convolutions(n_layers=4, d_hidden=1024, kernel=3),
+    Convolutions(n_layers=2, d_hidden=2048, kernel=1),
+]
+
+
+class ConvS2SConfig(Section):
+    """Gehring et al. 2017, "Convolutional Sequence to Sequence Learning". The defaults are the sizes of its authors'
+    program for WMT English-German (fconv_wmt_en_de).
+    """
+
+    kind: Literal["convs2s"]
+    d_embed: Positive = 768
+    """Embeddings of words and positions, and what attention works in (f)."""
+    d_out: Positive = 512
+    """Output of the decoder, before the output matrix."""
+    encoder: Annotated[list[Convolutions], Field(min_length=1)] = _WMT_EN_DE
+    """Layers of the encoder from the bottom, as a list: [{n_layers: 4, d_hidden: 256, kernel: 3}]."""
+    decoder: Annotated[list[Convolutions], Field(min_length=1)] | None = None
+    """Layers of the decoder, each with an attention of its own; null for the same as the encoder."""
+    max_positions: Positive = 1024
+    """Positions that have an embedding; later words take the last one."""
+    dropout: Probability = 0.2
+    """Dropout on embeddings, on the input of each convolution, and on the decoder's output."""
+    tied_output: bool = False
+    """The output matrix is the target embedding; needs d_out equal to d_embed. Not in the paper."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _ties_fit(self) -> Self:
+        if self.tied_output and self.d_out != self.d_embed:
+            raise ValueError(f"tied_output needs d_out equal to d_embed, not {self.d_out} and {self.d_embed}")
+        return self
+
+
+ModelConfig = Annotated[
+    BahdanauConfig
+    | TransformerConfig
+    | ConvS2SConfig
+    | ChoConfig
+    | SutskeverConfig
+    | ModernConfig
+    | LuongConfig
+    | GNMTConfig
+    | RNNConfig,
+    Field(discriminator="kind"),
+]
 """A kind's name decides its class; add new ones here."""

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nmt.ops.dropout import dropout
 from nmt.ops.linear import linear
 
 
@@ -19,7 +20,7 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) -> (..., D) in its dtype."""
         hidden = torch.relu(linear(x, self.inner.weight, self.inner.bias))  # (..., M)
-        return linear(F.dropout(hidden, self.dropout, self.training), self.outer.weight, self.outer.bias)
+        return linear(dropout(hidden, self.dropout, self.training), self.outer.weight, self.outer.bias)
 
 
 class SwiGLU(nn.Module):

@@ -54,6 +54,7 @@ from nmt.layers.multihead import (
 )
 from nmt.models.contract import Memory, Seq2Seq, State, Step
 from nmt.ops import masks, rope, sparse
+from nmt.ops.dropout import dropout
 from nmt.ops.linear_attention import Sums
 
 Attention = Literal["full", "window", "strided", "linear"]
@@ -89,7 +90,7 @@ class Sublayer(nn.Module):
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Tensor:
         """x (B, Q, D) float32 -> the same; the sublayer gets and gives `dtype`."""
         y = sublayer(self.norm(x).to(dtype))
-        return x + F.dropout(y, self.dropout, self.training).to(x.dtype)
+        return x + dropout(y, self.dropout, self.training).to(x.dtype)
 
 
 class EncoderLayer(nn.Module):
@@ -301,7 +302,7 @@ class Modern(Seq2Seq):
 
     def _embed(self, table: nn.Embedding, ids: Tensor) -> Tensor:
         """Dropout(sqrt(d_model) E w): ids (B, Q) -> (B, Q, D) float32."""
-        return F.dropout(F.embedding(ids, table.weight) * self.d_model**0.5, self.dropout, self.training)
+        return dropout(F.embedding(ids, table.weight) * self.d_model**0.5, self.dropout, self.training)
 
     def initialize(self) -> None:
         """Glorot & Bengio's uniform for each matrix, embeddings and output N(0, 1 / d_model), gains 1."""

@@ -1,12 +1,13 @@
-"""The gated recurrent unit of Cho 2014 and Bahdanau 2015 over a whole sequence, with its backward written by hand.
+"""The gated recurrent unit over a whole sequence, in its two published forms, with their backwards written by hand.
 
-The reset gate acts on the state BEFORE the recurrent matrix and z weighs the NEW state (Bahdanau et al. 2015, A.1.1 and
-A.2.1):
+    z = sigmoid(x_z + U_z h)    r = sigmoid(x_r + U_r h)    h' = (1 - z) * h + z * n
+    reset before the matrix     n = tanh(x_n + U (r * h))          Cho et al. 2014, equation 8; Bahdanau et al. 2015, A
+    reset after it              n = tanh(x_n + r * (U h + u))      Cho et al. 2014, A.1.1 (u = C c); torch.nn.GRU, cuDNN
 
-    z = sigmoid(x_z + U_z h)    r = sigmoid(x_r + U_r h)    n = tanh(x_n + U (r * h))    h' = (1 - z) * h + z * n
-
-torch.nn.GRU and cuDNN apply r after the matrix and let z weigh the old state, so they are not this function. The
-hand-written backward takes the gradients of the matrices out of the loop: one product each over all steps.
+Giving u (`u_bias`) chooses the second. The two are different functions. z weighs the NEW state, as Bahdanau has it; Cho
+and torch let it weigh the old one, which is the same function with z's parameters negated: 1 - sigmoid(a) =
+sigmoid(-a). The hand-written backwards take the gradients of the matrices out of the loop: one product each over all
+steps.
 """
 
 from typing import Any
@@ -14,83 +15,166 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.ops.linear import wide
+from nmt.ops.linear import add_product_, wide
 
 
-def gru_step(x: Tensor, h: Tensor, U_zr: Tensor, U: Tensor) -> Tensor:
+def gru_step(x: Tensor, h: Tensor, U_zr: Tensor, U: Tensor, u_bias: Tensor | None = None) -> Tensor:
     """One step: x (B, 3H) in the order z, r, n with every input and bias added, h (B, H) -> the new h (B, H).
 
-    U_zr (2H, H) and U (H, H) carry the type of the products; gates and state are float32.
+    U_zr (2H, H) and U (H, H) carry the type of the products; gates and state are float32. u_bias (H,) or (B, H), what
+    the reset gate weighs beside U h, puts the reset after the matrix.
     """
     H = h.shape[-1]
     zr = torch.sigmoid(x[..., : 2 * H].to(h.dtype) + (h.to(U.dtype) @ U_zr.T).to(h.dtype))
     z, r = zr.split(H, dim=-1)
-    n = torch.tanh(x[..., 2 * H :].to(h.dtype) + ((r * h).to(U.dtype) @ U.T).to(h.dtype))
+    if u_bias is None:
+        recurrent = ((r * h).to(U.dtype) @ U.T).to(h.dtype)
+    else:
+        recurrent = r * (u_bias.to(h.dtype) + (h.to(U.dtype) @ U.T).to(h.dtype))
+    n = torch.tanh(x[..., 2 * H :].to(h.dtype) + recurrent)
     return torch.lerp(h, n, z)
 
 
-def gru_scan(x: Tensor, U_zr: Tensor, U: Tensor, keep: Tensor, reverse: bool = False) -> Tensor:
-    """All states of a GRU that starts from zero: x (S, B, 3H), keep (S, B) bool -> h (S, B, H) float32.
+def gru_scan(
+    x: Tensor,
+    U_zr: Tensor,
+    U: Tensor,
+    keep: Tensor | None = None,
+    reverse: bool = False,
+    start: Tensor | None = None,
+    u_bias: Tensor | None = None,
+) -> Tensor:
+    """All states of a GRU: x (S, B, 3H), keep (S, B) bool or None for all -> h (S, B, H) float32.
 
-    Time comes first so that each step reads one block. Where keep is False the state passes through unchanged, so a
-    reversed scan reaches the last real word of each row with the zero state. `reverse` runs from S-1 to 0; h[t] belongs
-    to x[t] either way.
+    Time comes first so that each step reads one block. It goes from `start` (B, H) float32 or zero. Where keep is False
+    the state passes through unchanged, so a reversed scan reaches the last real word of each row with the first state.
+    `reverse` runs from S-1 to 0; h[t] belongs to x[t] either way. u_bias as in `gru_step`.
     """
-    return _Scan.apply(x, U_zr, U, keep, reverse)  # pyright: ignore[reportReturnType]
+    if start is None:
+        start = x.new_zeros((x.shape[1], U.shape[0]), dtype=wide(x.dtype))
+    return _Scan.apply(x, start, U_zr, U, u_bias, keep, reverse)  # pyright: ignore[reportReturnType]
 
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, U_zr: Tensor, U: Tensor, keep: Tensor, reverse: bool) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        start: Tensor,
+        U_zr: Tensor,
+        U: Tensor,
+        u_bias: Tensor | None,
+        keep: Tensor | None,
+        reverse: bool,
+    ) -> Tensor:
         S, B, H = x.shape[0], x.shape[1], U.shape[0]
-        state = wide(x.dtype)
-        seen = keep[:, :, None].to(state)  # (S, B, 1)
-        gates = x.new_empty((S, B, 3 * H), dtype=state)  # z (0 where padding), r, n
-        before = x.new_empty((S, B, H), dtype=state)
-        after = x.new_empty((S, B, H), dtype=state)
-        h = x.new_zeros((B, H), dtype=state)
+        from_state = state_matrix(U_zr, U, u_bias)
+        parts = parts_of(x, u_bias, start.dtype)
+        before = x.new_empty((S, B, H), dtype=start.dtype)
+        after = x.new_empty((S, B, H), dtype=start.dtype)
+        h = start
         for t in _order(S, reverse):
             before[t] = h
-            zr = torch.sigmoid(x[t, :, : 2 * H].to(state) + (h.to(U.dtype) @ U_zr.T).to(h.dtype))
-            z = zr[:, :H] * seen[t]
-            n = torch.tanh(x[t, :, 2 * H :].to(state) + ((zr[:, H:] * h).to(U.dtype) @ U.T).to(h.dtype))
-            h = torch.lerp(h, n, z)
-            gates[t, :, :H], gates[t, :, H : 2 * H], gates[t, :, 2 * H :] = z, zr[:, H:], n
-            after[t] = h
-        ctx.save_for_backward(U_zr, U, gates, before)
+            parts[t, :, :-H].add_(h.to(U.dtype) @ from_state.T)
+            h = finish(parts[t], h, U, None if keep is None else keep[t, :, None], out=after[t])
+        ctx.save_for_backward(from_state, U, u_bias, parts, before)
         ctx.reverse, ctx.x_dtype = reverse, x.dtype
         return after
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (dafter,) = grads
-        U_zr, U, gates, before = ctx.saved_tensors
-        S, _, H = before.shape
-        dx = torch.empty_like(gates)
+        from_state, U, u_bias, parts, before = ctx.saved_tensors
+        S, H = before.shape[0], before.shape[-1]
+        dparts = slopes(parts, before)
         dh = torch.zeros_like(before[0])
         for t in _order(S, not ctx.reverse):
             dh = dh + dafter[t]
-            dh = gru_step_backward(dh, gates[t], before[t], U_zr, U, out=dx[t])
-        flat, rows = dx.flatten(0, 1).to(U.dtype), before.flatten(0, 1)  # (S*B, 3H), (S*B, H)
-        dU_zr = flat[:, : 2 * H].T @ rows.to(U.dtype)
-        dU = flat[:, 2 * H :].T @ (gates.flatten(0, 1)[:, H : 2 * H] * rows).to(U.dtype)
-        return dx.to(ctx.x_dtype), dU_zr, dU, None, None
-
-
-def gru_step_backward(dh: Tensor, gates: Tensor, h: Tensor, U_zr: Tensor, U: Tensor, out: Tensor) -> Tensor:
-    """Backward of one step: writes the gradient of x (B, 3H) to `out`, returns that of the state before (B, H).
-
-    dh (B, H) is the gradient of the state after, gates (B, 3H) hold z, r and n as the forward left them, h the state
-    before.
-    """
-    H = h.shape[-1]
-    z, r, n = gates[:, :H], gates[:, H : 2 * H], gates[:, 2 * H :]
-    out[:, 2 * H :] = dh * z * (1 - n * n)
-    drh = (out[:, 2 * H :].to(U.dtype) @ U).to(dh.dtype)
-    out[:, :H] = dh * (n - h) * z * (1 - z)
-    out[:, H : 2 * H] = drh * h * r * (1 - r)
-    return dh * (1 - z) + drh * r + (out[:, : 2 * H].to(U.dtype) @ U_zr).to(dh.dtype)
+            dh = finish_backward(dh, dparts[t], parts[t], before[t], from_state, U)
+        dU_zr, dU, du_bias = parameter_gradients(dparts, parts, before, U.dtype, u_bias)
+        return dparts[:, :, -3 * H :].to(ctx.x_dtype), dh, dU_zr, dU, du_bias, None, None
 
 
 def _order(S: int, reverse: bool) -> range:
     return range(S - 1, -1, -1) if reverse else range(S)
+
+
+# The parts of a step and of its backward, for recurrences that have more than a cell in their loop. A step's sums lie
+# side by side in one row: z, r, n, and before them, where the reset acts after the matrix, u = U h + u_bias. So in both
+# forms x adds to the last 3H of them and one product with the state (`state_matrix`) to all but the last H.
+
+
+def state_matrix(U_zr: Tensor, U: Tensor, u_bias: Tensor | None) -> Tensor:
+    """The rows that multiply the state itself: (2H, H) of z and r, or (3H, H) of u, z and r."""
+    return U_zr if u_bias is None else torch.cat([U, U_zr])
+
+
+def parts_of(x: Tensor, u_bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """The sums of all steps before the state's share comes in: x (S, B, 3H) -> a copy (S, B, 3H), or (S, B, 4H)."""
+    if u_bias is None:
+        return x.to(dtype, copy=True)
+    return torch.cat([u_bias.to(dtype).expand(*x.shape[:2], -1), x.to(dtype)], dim=-1)
+
+
+def finish(parts: Tensor, h: Tensor, U: Tensor, keep: Tensor | None, out: Tensor) -> Tensor:
+    """The state after a step, written to `out` (B, H): parts (B, 3H or 4H) complete but for n's share of the state h.
+
+    They then hold what the backward needs: u, z, r and n, z being 0 where keep (B, 1) is False.
+    """
+    H = h.shape[-1]
+    z, r, n = parts[:, -3 * H :].split(H, dim=-1)
+    parts[:, -3 * H : -H].sigmoid_()
+    if keep is not None:
+        z.mul_(keep)
+    if parts.shape[-1] == 4 * H:
+        n.addcmul_(r, parts[:, :H]).tanh_()
+    else:
+        n.add_((r * h).to(U.dtype) @ U.T).tanh_()
+    return torch.lerp(h, n, z, out=out)
+
+
+def slopes(parts: Tensor, before: Tensor) -> Tensor:
+    """Room for the gradients of the parts (S, B, 3H or 4H); with the reset after the matrix already the derivatives of
+    each new state by them, for all steps at once. before (S, B, H): the state before each step.
+    """
+    found = torch.empty_like(parts)
+    if parts.shape[-1] == 4 * before.shape[-1]:
+        u, z, r, n = parts.chunk(4, dim=-1)
+        du, dz, dr, dn = found.chunk(4, dim=-1)
+        torch.mul(z, 1 - n * n, out=dn)
+        torch.mul(dn, r, out=du)
+        torch.mul(dn * u, r * (1 - r), out=dr)
+        torch.mul(n - before, z * (1 - z), out=dz)
+    return found
+
+
+def finish_backward(dh: Tensor, dparts: Tensor, parts: Tensor, h: Tensor, from_state: Tensor, U: Tensor) -> Tensor:
+    """Backward of one step: dparts, from `slopes`, become the gradients of the parts; gives that of the state before.
+
+    dh (B, H) is the gradient of the state after, parts are as `finish` left them, h (B, H) is the state before.
+    """
+    B, H = h.shape
+    z, r, n = parts[:, -3 * H :].split(H, dim=-1)
+    if parts.shape[-1] == 4 * H:
+        dparts.view(B, 4, H).mul_(dh[:, None])
+        return add_product_(torch.addcmul(dh, dh, z, value=-1.0), dparts[:, :-H], from_state.T)
+    dz, dr, dn = dparts.split(H, dim=-1)
+    torch.mul(dh * z, 1 - n * n, out=dn)
+    drh = (dn.to(U.dtype) @ U).to(dh.dtype)
+    torch.mul(dh * (n - h) * z, 1 - z, out=dz)
+    torch.mul(drh * h * r, 1 - r, out=dr)
+    return dh * (1 - z) + drh * r + (dparts[:, :-H].to(U.dtype) @ from_state).to(dh.dtype)
+
+
+def parameter_gradients(
+    dparts: Tensor, parts: Tensor, before: Tensor, dtype: torch.dtype, u_bias: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Gradients of U_zr (2H, H) and U (H, H) in the given type, and of u_bias in its own, from those of all steps."""
+    H = before.shape[-1]
+    flat, rows = dparts.flatten(0, 1).to(dtype), before.flatten(0, 1)  # (S*B, 3H or 4H), (S*B, H)
+    from_state = flat[:, :-H].T @ rows.to(dtype)
+    if u_bias is not None:
+        du_bias = dparts[:, :, :H].sum(dim=0).sum_to_size(u_bias.shape).to(u_bias.dtype)
+        return from_state[H:], from_state[:H], du_bias
+    reset = parts.flatten(0, 1)[:, H : 2 * H] * rows
+    return from_state, flat[:, -H:].T @ reset.to(dtype), None
