@@ -81,13 +81,23 @@ class CorpusConfig(Section):
     """How to get the text, in words: printed when it is not there."""
 
 
+class VocabSizes(Section):
+    """A size for each side, as in the systems of 2014."""
+
+    src: Positive
+    """Ids of the source."""
+    tgt: Positive
+    """Ids of the target."""
+
+
 class TokenizerConfig(Section):
     """How text becomes pieces."""
 
     kind: Literal["bpe", "unigram", "char", "word"] = "bpe"
     """bpe, unigram and char are sentencepiece models; word is a vocabulary of words and an unknown, as in 2014."""
-    vocab: Positive = 8000
-    """Number of ids on each side, special ones included; for words, the shortlist of the most frequent."""
+    vocab: Positive | VocabSizes = 8000
+    """Number of ids on each side, special ones included; for words, the shortlist of the most frequent. {src: 160004,
+    tgt: 80004} for sides of different sizes, which needs joint: false."""
     joint: bool = True
     """One vocabulary for both languages (needed for tied embeddings) or one each."""
     words: Literal["spaces", "moses"] = "moses"
@@ -96,6 +106,17 @@ class TokenizerConfig(Section):
     """sentencepiece's normalisation of characters; _cf also folds case."""
     character_coverage: Annotated[float, Field(gt=0.9, le=1.0)] = 1.0
     """Share of the characters that get a piece of their own; below 1 for scripts with thousands of them."""
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Ids of source and target, as the recipe has them: learned tokenizers may have fewer."""
+        return (self.vocab.src, self.vocab.tgt) if isinstance(self.vocab, VocabSizes) else (self.vocab, self.vocab)
+
+    @model_validator(mode="after")
+    def _one_size_for_a_joint_vocabulary(self) -> Self:
+        if self.joint and isinstance(self.vocab, VocabSizes):
+            raise ValueError("vocab has a size for each side, which needs joint: false")
+        return self
 
 
 # --- training ---------------------------------------------------------------------------------------------------------

@@ -59,10 +59,10 @@ class Plan:
 
 def dry_run(recipe: Recipe) -> Plan:
     """The plan of a recipe; UsageError for sizes that no tensor can have."""
-    ids = recipe.tokenizer.vocab
+    src_ids, tgt_ids = recipe.tokenizer.sizes
     try:
         with torch.device("meta"):
-            model = build_model(recipe.model, ids, ids)
+            model = build_model(recipe.model, src_ids, tgt_ids)
     except (RuntimeError, TypeError) as error:
         # On the meta device nothing is allocated, so numbers that overflow are all that a recipe can do wrong.
         if "overflow" not in str(error).lower():
@@ -78,4 +78,4 @@ def dry_run(recipe: Recipe) -> Plan:
             slots = 2
         case SGD(momentum=momentum):
             slots = 1 if momentum else 0
-    return Plan(recipe.name, recipe.model.kind, ids, ids, parts, total, total * _FLOAT * (2 + slots))
+    return Plan(recipe.name, recipe.model.kind, src_ids, tgt_ids, parts, total, total * _FLOAT * (2 + slots))
