@@ -198,11 +198,23 @@ class Plateau(Section):
 
 
 class Halving(Section):
-    """Halved every `every_epochs` once `from_epoch` epochs are done (Sutskever 2014: 5, 0.5; Luong 2015: 5, 1)."""
+    """Halved once so many epochs or updates are done, and again after every so many more (Sutskever 2014: from_epoch 5,
+    every_epochs 0.5; Luong 2015: 5, 1; Wu 2016: from_update 1200000, every_updates 200000).
+    """
 
     kind: Literal["halving"]
-    from_epoch: PositiveFloat = 5.0
-    every_epochs: PositiveFloat = 1.0
+    from_epoch: PositiveFloat | None = None
+    every_epochs: PositiveFloat | None = None
+    from_update: Positive | None = None
+    """Counted from the first update of the optimiser: after a switch, from there."""
+    every_updates: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> Self:
+        given = {name for name, value in self if name != "kind" and value is not None}
+        if given not in ({"from_epoch", "every_epochs"}, {"from_update", "every_updates"}):
+            raise ValueError("give from_epoch and every_epochs, or from_update and every_updates")
+        return self
 
 
 Schedule = Annotated[Constant | InverseSqrt | Noam | Plateau | Halving, Field(discriminator="kind")]

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from nmt.recipe import (
@@ -66,6 +67,40 @@ def test_halving_is_that_of_luong() -> None:
     schedule = Halving(kind="halving", from_epoch=5, every_epochs=1)
     wanted = {0.0: 1.0, 4.9: 1.0, 5.0: 0.5, 5.9: 0.5, 6.0: 0.25, 7.0: 0.125, 8.0: 0.0625, 9.9: 0.03125}
     assert {e: rate(schedule, 1.0, 1, e) for e in wanted} == wanted
+
+
+def test_halving_by_updates_is_that_of_gnmt() -> None:
+    """Wu et al. 2016, 8.3, English-French: Adam for 60,000 steps, then SGD at 0.5; from 1.2 M steps on halved every
+    200,000. An update before whose halving so many are done is the next one.
+    """
+    sgd = Switch(
+        at_update=60_001,
+        optimizer=SGD(kind="sgd"),
+        lr=0.5,
+        schedule=Halving(kind="halving", from_update=1_140_000, every_updates=200_000),
+    )
+    train = TrainConfig(batch_sentences=128, updates=2_000_000, lr=2e-4, switch=sgd)
+
+    def of(update: int) -> tuple[type[Optimizer], float]:
+        optimizer, lr, schedule, before = at_update(train, update)
+        return type(optimizer), rate(schedule, lr, update - before, 99.0)
+
+    assert [of(u) for u in (1, 60_000)] == [(Adam, 2e-4)] * 2
+    assert [of(u) for u in (60_001, 1_200_000)] == [(SGD, 0.5)] * 2
+    assert [of(u) for u in (1_200_001, 1_400_000, 1_400_001, 2_000_000)] == [
+        (SGD, 0.25), (SGD, 0.25), (SGD, 0.125), (SGD, 0.03125)
+    ]  # fmt: skip
+
+
+def test_halving_is_by_epochs_or_by_updates() -> None:
+    for keys in [
+        {},
+        {"from_epoch": 5.0},
+        {"from_epoch": 5.0, "every_updates": 3},
+        {"from_epoch": 5.0, "every_epochs": 1.0, "from_update": 3, "every_updates": 3},
+    ]:
+        with pytest.raises(ValidationError, match="give from_epoch and every_epochs, or from_update and every_updates"):
+            Halving.model_validate({"kind": "halving", **keys})
 
 
 def test_plateau_cuts_after_its_patience_and_not_below_the_least_rate() -> None:
