@@ -86,8 +86,8 @@ def _halvings(schedule: Halving, update: int, epoch: float) -> int:
     if schedule.from_epoch is not None and schedule.every_epochs is not None:
         done, first, every = epoch, schedule.from_epoch, schedule.every_epochs
     else:
-        assert schedule.from_update is not None and schedule.every_updates is not None, "the recipe was checked"
-        done, first, every = update - 1, schedule.from_update, schedule.every_updates
+        # The recipe was checked: it has both.
+        done, first, every = update - 1, schedule.from_update or 1, schedule.every_updates or 1
     return 0 if done < first else 1 + math.floor((done - first) / every)
 
 
