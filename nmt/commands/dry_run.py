@@ -136,11 +136,12 @@ def dry_run(recipe: Recipe, device: str = "auto") -> Plan:
     length = min(LENGTH, recipe.corpus.max_len)
     sentences = train.batch_sentences or max(1, (train.batch_tokens or 0) // length)
     rows = -(-sentences // train.accumulate)
+    times_seen = 2 if train.r_drop else 1
     try:
         with on_meta():
             model = build_model(recipe.model, *recipe.tokenizer.sizes)
             model.compute_dtype = dtype
-            cost = batch_cost(model, rows, length)
+            cost = batch_cost(model, rows * times_seen, length)
     except (RuntimeError, TypeError) as error:
         # On the meta device nothing is allocated, so numbers that overflow are all that a recipe can do wrong.
         if "overflow" not in str(error).lower():

@@ -78,6 +78,13 @@ def test_activations_are_those_of_a_part_and_time_is_of_the_whole_batch() -> Non
     assert "40 sentences of 25 pieces" in "\n".join(parts.lines())
 
 
+def test_r_drop_is_twice_the_work() -> None:
+    once, twice = dry_run(main_job()), dry_run(main_job("train.r_drop=5"))
+    assert twice.time.flops == 2 * once.time.flops
+    assert twice.time.tgt_tokens == once.time.tgt_tokens
+    assert twice.memory.activations > 1.8 * once.memory.activations
+
+
 def test_time_is_that_of_all_updates_at_the_measured_rate() -> None:
     took = dry_run(main_job("train.updates=77")).time
     assert took.device == "cpu"
