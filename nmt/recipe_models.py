@@ -50,6 +50,11 @@ Initialization = Annotated[
 ]
 
 
+def _check_tied_output(tied: bool, d_hidden: int, d_embed: int) -> None:
+    if tied and d_hidden != d_embed:
+        raise ValueError(f"tied_output needs d_hidden equal to d_embed, not {d_hidden} and {d_embed}")
+
+
 class BahdanauConfig(Section):
     """Bahdanau, Cho, Bengio 2015, with its decoder as the appendix has it. The defaults are the paper's sizes."""
 
@@ -74,6 +79,60 @@ class BahdanauConfig(Section):
     def _ties_fit(self) -> Self:
         if self.tied_output and self.d_maxout != self.d_embed:
             raise ValueError(f"tied_output needs d_maxout equal to d_embed, not {self.d_maxout} and {self.d_embed}")
+        return self
+
+
+class ChoConfig(Section):
+    """Cho et al. 2014, the encoder-decoder without attention; sizes of RNNencdec in Bahdanau, Cho, Bengio 2015."""
+
+    kind: Literal["cho"]
+    d_embed: Positive = 620
+    """Word embedding (m); the paper of 2014 had 100."""
+    d_hidden: Positive = 1000
+    """State of encoder and decoder, and the summary (n)."""
+    d_maxout: Positive = 500
+    """Maxout units of the readout (l)."""
+    reset: Literal["after", "before"] = "after"
+    """Where the decoder's reset gate acts: after the recurrent matrix, as the paper's appendix has it, or before it, as
+    its equation 8."""
+    dropout: Probability = 0.0
+    """Dropout on embeddings, summary and readout. Not in the paper."""
+    tied_output: bool = False
+    """The output matrix is the target embedding; needs d_maxout equal to d_embed. Not in the paper."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _ties_fit(self) -> Self:
+        if self.tied_output and self.d_maxout != self.d_embed:
+            raise ValueError(f"tied_output needs d_maxout equal to d_embed, not {self.d_maxout} and {self.d_embed}")
+        return self
+
+
+class SutskeverConfig(Section):
+    """Sutskever, Vinyals, Le 2014, stacked LSTMs without attention. The defaults are the paper's sizes."""
+
+    kind: Literal["sutskever"]
+    n_layers: Positive = 4
+    """Layers of the encoder, and of the decoder."""
+    d_embed: Positive = 1000
+    """Word embedding."""
+    d_hidden: Positive = 1000
+    """Cells of a layer."""
+    reverse_source: bool = True
+    """The words of a source sentence are read from the last to the first (section 3.3)."""
+    dropout: Probability = 0.0
+    """Dropout on embeddings, between layers and on the top layer, never from step to step. Not in the paper."""
+    tied_output: bool = False
+    """The output matrix is the target embedding; needs d_hidden equal to d_embed. Not in the paper."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _ties_fit(self) -> Self:
+        _check_tied_output(self.tied_output, self.d_hidden, self.d_embed)
         return self
 
 
@@ -169,5 +228,7 @@ class ConvS2SConfig(Section):
         return self
 
 
-ModelConfig = Annotated[BahdanauConfig | TransformerConfig | ConvS2SConfig, Field(discriminator="kind")]
+ModelConfig = Annotated[
+    BahdanauConfig | TransformerConfig | ConvS2SConfig | ChoConfig | SutskeverConfig, Field(discriminator="kind")
+]
 """A kind's name decides its class; add new ones here."""

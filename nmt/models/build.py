@@ -1,10 +1,20 @@
 """From a model's section of the recipe to the model: one `match`, one case a kind."""
 
 from nmt.models.bahdanau import Bahdanau
+from nmt.models.cho import Cho
 from nmt.models.contract import Seq2Seq
 from nmt.models.convs2s import ConvS2S
+from nmt.models.sutskever import Sutskever
 from nmt.models.transformer import Transformer
-from nmt.recipe_models import BahdanauConfig, Convolutions, ConvS2SConfig, ModelConfig, TransformerConfig
+from nmt.recipe_models import (
+    BahdanauConfig,
+    ChoConfig,
+    Convolutions,
+    ConvS2SConfig,
+    ModelConfig,
+    SutskeverConfig,
+    TransformerConfig,
+)
 
 
 def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
@@ -21,6 +31,30 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 d_hidden=config.d_hidden,
                 d_align=config.d_align,
                 d_maxout=config.d_maxout,
+                dropout=config.dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
+            )
+        case ChoConfig():
+            return Cho(
+                n_src,
+                n_tgt,
+                d_embed=config.d_embed,
+                d_hidden=config.d_hidden,
+                d_maxout=config.d_maxout,
+                reset=config.reset,
+                dropout=config.dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
+            )
+        case SutskeverConfig():
+            return Sutskever(
+                n_src,
+                n_tgt,
+                n_layers=config.n_layers,
+                d_embed=config.d_embed,
+                d_hidden=config.d_hidden,
+                reverse_source=config.reverse_source,
                 dropout=config.dropout,
                 tied_output=config.tied_output,
                 tied_embeddings=config.tied_embeddings,

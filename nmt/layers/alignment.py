@@ -1,0 +1,98 @@
+"""Luong's attention: which function scores the source positions, and how far it reaches; ops/luong.py has the laws."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from nmt.ops import additive, luong
+from nmt.ops.linear import linear
+
+Score = Literal["dot", "general", "concat", "location"]
+Reach = Literal["global", "local_m", "local_p"]
+
+
+class LuongAlignment(nn.Module):
+    """a_t of Luong et al. 2015 for a query h_t, and c_t = sum_s a_t(s) h_s (sections 3.1 and 3.2).
+
+    score: dot h_t . h_s; general h_t . W_a h_s; concat v_a . tanh(W_a [h_t; h_s]) (equation 8); location W_a h_t, which
+    looks at no h_s (equation 9) and has a fixed width, `max_source`.
+    reach: global sees every word; local_m the words of [p_t - D, p_t + D] with p_t = t; local_p the same around a
+    predicted p_t, the softmax inside the window times a Gaussian about p_t, not normalised again (equation 10). p_t has
+    its gradient through the Gaussian alone: a window's edges have none.
+
+    Positions are those of the rows as `attend` gets them: a model that reads the source backwards puts its annotations
+    back in order first. No bias anywhere, as printed. Sizes where the paper names none: d_align rows in concat's W_a,
+    d_query in W_p. With location and a local reach, S counts the first `max_source` words alone.
+    """
+
+    def __init__(
+        self,
+        score: Score,
+        reach: Reach,
+        d_query: int,
+        d_memory: int,
+        window: int = 10,
+        d_align: int = 1000,
+        max_source: int = 50,
+    ) -> None:
+        """d_query: width of h_t; d_memory: that of h_s, which `dot` needs to be the same; window: D."""
+        super().__init__()
+        assert score != "dot" or d_query == d_memory, "dot has no matrix between h_t and h_s"
+        self.score, self.reach, self.window, self.d_query = score, reach, window, d_query
+        rows, columns = {
+            "dot": (0, 0),
+            "general": (d_query, d_memory),
+            "concat": (d_align, d_query + d_memory),
+            "location": (max_source, d_query),
+        }[score]
+        self.W_a = nn.Parameter(torch.empty(rows, columns)) if score != "dot" else None
+        self.v_a = nn.Parameter(torch.empty(d_align)) if score == "concat" else None
+        self.W_p = nn.Parameter(torch.empty(d_query, d_query)) if reach == "local_p" else None
+        self.v_p = nn.Parameter(torch.empty(d_query)) if reach == "local_p" else None
+
+    def keys(self, annotations: Tensor) -> Tensor:
+        """What a score needs of h_s (B, S, D), once a sentence: (B, S, A); nothing, A = 0, for location."""
+        if self.score == "dot":
+            return annotations
+        if self.score == "general":
+            return linear(annotations, self._matrix())
+        if self.score == "concat":
+            return linear(annotations, self._matrix()[:, self.d_query :])
+        return annotations[:, :, :0]
+
+    def visible(self, keep: Tensor) -> Tensor:
+        """keep (B, S) without the words that are too late for `location`."""
+        return luong.within(keep, self._matrix().shape[0]) if self.score == "location" else keep
+
+    def weights(self, query: Tensor, position: Tensor, keys: Tensor, keep: Tensor) -> Tensor:
+        """a_t: query h_t (B, Q, H) at target position t (B, Q) int64 from 1, keys, keep (B, S) -> (B, Q, S) float32."""
+        keep = self.visible(keep)
+        scores = self._scores(query, keys, keep.shape[1])
+        if self.reach == "global":
+            return luong.weigh(scores, keep[:, None])
+        if self.W_p is None or self.v_p is None:
+            p = luong.monotonic_position(position, keep, self.window)
+            return luong.weigh(scores, luong.window(p, keep, self.window))
+        p = luong.predicted_position(query, self.W_p, self.v_p, keep)
+        inside = luong.weigh(scores, luong.window(p, keep, self.window))
+        return inside * luong.gaussian(p, keep.shape[1], self.window)
+
+    def attend(
+        self, query: Tensor, position: Tensor, keys: Tensor, annotations: Tensor, keep: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """c_t (B, Q, D) in the dtype of annotations (B, S, D), and a_t; arguments as for `weights`."""
+        a = self.weights(query, position, keys, keep)
+        return a.to(annotations.dtype) @ annotations, a
+
+    def _scores(self, query: Tensor, keys: Tensor, n_keys: int) -> Tensor:
+        if self.score == "location":
+            return luong.location_score(query, self._matrix(), n_keys)
+        if self.score == "concat":
+            assert self.v_a is not None
+            return additive.score(linear(query, self._matrix()[:, : self.d_query]), keys, self.v_a)
+        return luong.dot_score(query, keys)
+
+    def _matrix(self) -> Tensor:
+        assert self.W_a is not None
+        return self.W_a
