@@ -67,6 +67,9 @@ class BahdanauConfig(Section):
     """Hidden layer of the alignment model (n')."""
     d_maxout: Positive = 500
     """Maxout units of the readout (l)."""
+    reset: Literal["before", "after"] = "before"
+    """Where the reset gates act: before the recurrent matrix, as in the paper, or after it and on a bias of their own,
+    as in torch.nn.GRU and cuDNN."""
     dropout: Probability = 0.0
     """Dropout on embeddings, annotations and readout. Not in the paper."""
     tied_output: bool = False
@@ -136,6 +139,67 @@ class SutskeverConfig(Section):
         return self
 
 
+class LuongConfig(Section):
+    """Luong, Pham, Manning 2015, stacked LSTMs with attention. The defaults are the paper's sizes."""
+
+    kind: Literal["luong"]
+    n_layers: Positive = 4
+    """Layers of the encoder, and of the decoder."""
+    d_embed: Positive = 1000
+    """Word embedding."""
+    d_hidden: Positive = 1000
+    """Cells of a layer."""
+    score: Literal["dot", "general", "concat", "location"] = "general"
+    """How a source position is scored (equations 8 and 9)."""
+    reach: Literal["global", "local_m", "local_p"] = "global"
+    """Attention over all source positions, over those about the same place (local_m) or a predicted one (local_p)."""
+    window: Positive = 10
+    """For local reaches: how many positions to either side (D)."""
+    d_align: Positive = 1000
+    """For concat: its hidden layer."""
+    max_source: Positive = 50
+    """For location: the fixed width; later source positions are never looked at."""
+    input_feeding: bool = True
+    """The attentional vector of a step goes into the next one (section 3.3)."""
+    reverse_source: bool = True
+    """The words of a source sentence are read from the last to the first."""
+    dropout: Probability = 0.0
+    """Dropout on embeddings, between layers and before the output, never from step to step (the paper: 0 and 0.2)."""
+    tied_output: bool = False
+    """The output matrix is the target embedding; needs d_hidden equal to d_embed. Not in the paper."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _ties_fit(self) -> Self:
+        _check_tied_output(self.tied_output, self.d_hidden, self.d_embed)
+        return self
+
+
+class GNMTConfig(Section):
+    """Wu et al. 2016, Google's neural machine translation system. The defaults are the paper's sizes."""
+
+    kind: Literal["gnmt"]
+    n_layers: Positive = 8
+    """Layers of the encoder, whose lowest runs in both directions, and of the decoder."""
+    d_model: Positive = 1024
+    """Word embedding, and cells of a layer."""
+    d_align: Positive = 1024
+    """Hidden layer of the attention."""
+    attention_from: Literal["previous", "current"] = "previous"
+    """Whose look at the source the upper decoder layers get: that of the lowest layer's state of the step before, as in
+    the paper, or of the same step."""
+    dropout: Probability = 0.0
+    """Dropout on embeddings, between layers, on the encoder's output and before the projection, never from step to step
+    (the paper: 0.2 and 0.3)."""
+    tied_output: bool = False
+    """The output matrix is the target embedding. Not in the paper."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
+    initialization: Initialization = PaperInit()
+
+
 class TransformerConfig(Section):
     """Vaswani et al. 2017, "Attention Is All You Need". The defaults are those of its base model."""
 
@@ -176,6 +240,98 @@ class TransformerConfig(Section):
             raise ValueError(f"d_model {self.d_model} is not a multiple of n_heads {self.n_heads}")
         if self.positions == "sinusoidal" and self.d_model % 2:
             raise ValueError(f"sinusoidal positions need an even d_model, not {self.d_model}")
+        return self
+
+
+class RNNConfig(Section):
+    """The recurrent encoder-decoder with cell and attention to choose, everything else equal; nobody's own model."""
+
+    kind: Literal["rnn"]
+    cell: Literal["gru", "lstm"] = "gru"
+    """The unit of every layer."""
+    attention: Literal["luong", "bahdanau", "none"] = "luong"
+    """How the decoder looks back: with the state of this step and input feeding (luong), with the state before, the
+    context going into the recurrence (bahdanau), or not at all: one vector at every step (none)."""
+    score: Literal["dot", "general", "concat", "location"] = "general"
+    """For attention luong: how a source position is scored."""
+    reach: Literal["global", "local_m", "local_p"] = "global"
+    """For attention luong: over all source positions, those about the same place (local_m) or a predicted one
+    (local_p)."""
+    window: Positive = 10
+    """For local reaches: how many positions to either side (D)."""
+    max_source: Positive = 50
+    """For score location: the fixed width; later source positions are never looked at."""
+    input_feeding: bool = True
+    """For attention luong: the attentional vector of a step goes into the next one."""
+    n_layers: Positive = 1
+    """Layers of the encoder, the lowest reading both ways, and of the decoder."""
+    d_embed: Positive = 256
+    """Word embedding."""
+    d_hidden: Positive = 512
+    """State of each layer, annotation and attentional vector; even, half of the lowest encoder layer's each way."""
+    d_align: Positive = 256
+    """Hidden layer of the alignment, for attention bahdanau and score concat."""
+    dropout: Probability = 0.0
+    """Dropout on what enters each layer from below, and before the output; never from step to step."""
+    tied_output: bool = False
+    """The output matrix is the target embedding; needs d_hidden equal to d_embed."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        _check_tied_output(self.tied_output, self.d_hidden, self.d_embed)
+        if self.d_hidden % 2:
+            raise ValueError(f"d_hidden must be even, half of it reading each way, not {self.d_hidden}")
+        return self
+
+
+class ModernConfig(Section):
+    """The Transformer as it is built in the 2020s: rotary positions, RMSNorm before each sublayer, SwiGLU, no biases.
+
+    As LLaMA (Touvron et al. 2023) puts them together, in an encoder and a decoder. The depths are those of Kasai et al.
+    2021, "Deep Encoder, Shallow Decoder"; the other defaults those of the Transformer's base model.
+    """
+
+    kind: Literal["modern"]
+    n_layers: Positive = 12
+    """Layers of the encoder."""
+    n_decoder_layers: Positive = 1
+    """Layers of the decoder: they cost time at every word of a translation, the encoder's do not."""
+    d_model: Positive = 512
+    """Width of embeddings and layers."""
+    n_heads: Positive = 8
+    """Attention heads, each d_model / n_heads wide."""
+    n_kv_heads: Positive | None = None
+    """Heads of keys and values where they are fewer: grouped-query attention (Ainslie et al. 2023), with 1 multi-query
+    attention (Shazeer 2019).
+    """
+    d_ff: Positive = 1408
+    """Width of the feed-forward layers: two thirds of the Transformer's, as each has three matrices instead of two."""
+    qk_norm: bool = False
+    """RMSNorm of each head's queries and keys."""
+    attention: Literal["full", "window", "strided", "linear"] = "full"
+    """What a word looks at in its own sentence: every word; those at most `window` away; those, and every window-th
+    word from there on (Child et al. 2019); every word through a sum of features (Katharopoulos et al. 2020). The
+    decoder looks at all of the source, for `linear` through such a sum too.
+    """
+    window: Positive = 16
+    """For window and strided attention: how far a word sees; the stride is the same number."""
+    dropout: Probability = 0.1
+    """Dropout on embeddings and on each sublayer's output."""
+    tied_output: bool = True
+    """The output matrix is the target embedding."""
+    tied_embeddings: bool = True
+    """Source and target share one embedding; needs tokenizer.joint."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.d_model % (2 * self.n_heads):
+            raise ValueError(f"d_model {self.d_model} is not n_heads {self.n_heads} times an even number")
+        if self.n_heads % (self.n_kv_heads or 1):
+            raise ValueError(f"n_heads {self.n_heads} is not a multiple of n_kv_heads {self.n_kv_heads}")
         return self
 
 
@@ -229,6 +385,15 @@ class ConvS2SConfig(Section):
 
 
 ModelConfig = Annotated[
-    BahdanauConfig | TransformerConfig | ConvS2SConfig | ChoConfig | SutskeverConfig, Field(discriminator="kind")
+    BahdanauConfig
+    | TransformerConfig
+    | ConvS2SConfig
+    | ChoConfig
+    | SutskeverConfig
+    | ModernConfig
+    | LuongConfig
+    | GNMTConfig
+    | RNNConfig,
+    Field(discriminator="kind"),
 ]
 """A kind's name decides its class; add new ones here."""

@@ -4,6 +4,10 @@ from nmt.models.bahdanau import Bahdanau
 from nmt.models.cho import Cho
 from nmt.models.contract import Seq2Seq
 from nmt.models.convs2s import ConvS2S
+from nmt.models.gnmt import GNMT
+from nmt.models.luong import Luong
+from nmt.models.modern import Modern
+from nmt.models.rnn import RNN
 from nmt.models.sutskever import Sutskever
 from nmt.models.transformer import Transformer
 from nmt.recipe_models import (
@@ -11,7 +15,11 @@ from nmt.recipe_models import (
     ChoConfig,
     Convolutions,
     ConvS2SConfig,
+    GNMTConfig,
+    LuongConfig,
     ModelConfig,
+    ModernConfig,
+    RNNConfig,
     SutskeverConfig,
     TransformerConfig,
 )
@@ -34,6 +42,7 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 dropout=config.dropout,
                 tied_output=config.tied_output,
                 tied_embeddings=config.tied_embeddings,
+                reset=config.reset,
             )
         case ChoConfig():
             return Cho(
@@ -59,6 +68,36 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 tied_output=config.tied_output,
                 tied_embeddings=config.tied_embeddings,
             )
+        case LuongConfig():
+            return Luong(
+                n_src,
+                n_tgt,
+                n_layers=config.n_layers,
+                d_embed=config.d_embed,
+                d_hidden=config.d_hidden,
+                score=config.score,
+                reach=config.reach,
+                window=config.window,
+                d_align=config.d_align,
+                max_source=config.max_source,
+                input_feeding=config.input_feeding,
+                reverse_source=config.reverse_source,
+                dropout=config.dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
+            )
+        case GNMTConfig():
+            return GNMT(
+                n_src,
+                n_tgt,
+                n_layers=config.n_layers,
+                d_model=config.d_model,
+                d_align=config.d_align,
+                attention_from=config.attention_from,
+                dropout=config.dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
+            )
         case TransformerConfig():
             return Transformer(
                 n_src,
@@ -76,6 +115,42 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 tied_output=config.tied_output,
                 tied_embeddings=config.tied_embeddings,
                 output_bias=config.output_bias,
+            )
+        case RNNConfig():
+            return RNN(
+                n_src,
+                n_tgt,
+                cell=config.cell,
+                attention=config.attention,
+                n_layers=config.n_layers,
+                d_embed=config.d_embed,
+                d_hidden=config.d_hidden,
+                d_align=config.d_align,
+                score=config.score,
+                reach=config.reach,
+                window=config.window,
+                max_source=config.max_source,
+                input_feeding=config.input_feeding,
+                dropout=config.dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
+            )
+        case ModernConfig():
+            return Modern(
+                n_src,
+                n_tgt,
+                n_layers=config.n_layers,
+                n_decoder_layers=config.n_decoder_layers,
+                d_model=config.d_model,
+                n_heads=config.n_heads,
+                d_ff=config.d_ff,
+                n_kv_heads=config.n_kv_heads,
+                qk_norm=config.qk_norm,
+                attention=config.attention,
+                window=config.window,
+                dropout=config.dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
             )
         case ConvS2SConfig():
             return ConvS2S(

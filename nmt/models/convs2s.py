@@ -39,6 +39,7 @@ from nmt.layers.embedding import LearnedPositions
 from nmt.layers.weight_norm import WeightNormLinear
 from nmt.models.contract import Memory, Seq2Seq, State, Step
 from nmt.ops.additive import weigh
+from nmt.ops.dropout import dropout
 from nmt.ops.gradient import scale_gradient
 from nmt.ops.linear import wide
 
@@ -73,7 +74,7 @@ class Block(nn.Module):
 
     def drop(self, h: Tensor) -> Tensor:
         """The convolution's input: h with dropout."""
-        return F.dropout(h, self.dropout, self.training)
+        return dropout(h, self.dropout, self.training)
 
     def add(self, gated: Tensor, h: Tensor, dtype: torch.dtype) -> Tensor:
         """(v(..) + h^{l-1}) sqrt(0.5): gated (..., O) and h (..., I) float32 -> (..., O) float32."""
@@ -231,11 +232,11 @@ class ConvS2S(Seq2Seq):
     def _embed(self, table: nn.Embedding, learned: LearnedPositions, ids: Tensor, positions: Tensor) -> Tensor:
         """Word plus position, then dropout (3.1): ids (..., Q), positions (Q,) -> (..., Q, f) float32."""
         words = F.embedding(ids, table.weight)
-        return F.dropout((words + learned(positions)).to(wide(self.compute_dtype)), self.dropout, self.training)
+        return dropout((words + learned(positions)).to(wide(self.compute_dtype)), self.dropout, self.training)
 
     def _features(self, h: Tensor) -> Tensor:
         """What the output layer takes: h (..., I) float32 -> (..., d_out), with dropout."""
-        return F.dropout(self.decoder_out(h.to(self.compute_dtype)), self.dropout, self.training)
+        return dropout(self.decoder_out(h.to(self.compute_dtype)), self.dropout, self.training)
 
     def initialize(self) -> None:
         """Embeddings N(0, 0.1^2), weights N(0, 4p / n) before a gate, others N(0, p / n): p kept of n inputs (3.5)."""

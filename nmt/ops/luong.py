@@ -69,5 +69,5 @@ def weigh(scores: Tensor, may: Tensor) -> Tensor:
 
 
 def attentional(context: Tensor, h: Tensor, W_c: Tensor) -> Tensor:
-    """h~_t = tanh(W_c [c_t; h_t]), equation 5, no bias: (..., D) and (..., H), W_c (F, D + H) -> (..., F)."""
-    return torch.tanh(linear(torch.cat([context, h], dim=-1), W_c))
+    """h~_t = tanh(W_c [c_t; h_t]), equation 5, no bias: (..., D) and (..., H), W_c (F, D + H) -> (..., F) float32."""
+    return torch.tanh(linear(torch.cat([context, h.to(context.dtype)], dim=-1), W_c).to(wide(context.dtype)))

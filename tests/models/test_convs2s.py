@@ -186,7 +186,7 @@ def test_dropout_is_on_embeddings_inputs_of_convolutions_and_the_decoders_output
             widths.append(x.shape[-1])
         return x
 
-    monkeypatch.setattr(nn.functional, "dropout", dropout)
+    monkeypatch.setattr(convs2s, "dropout", dropout)
     model = build(SMALL.model_copy(update={"dropout": 0.4}))
     batch = batch_of(PAIRS)
     model(batch)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.models.lstm_numpy import gates_together
 from tests.models.luong_numpy import (
     Attention,
     Result,
@@ -65,7 +66,7 @@ def assert_gradient_of(attention: Attention, sizes: Sizes) -> None:
     def loss(moved: Mapping[str, Array]) -> float:
         return run(moved, attention, SRC[-4:], TGT[:3]).loss
 
-    assert_gradient_is_slope(loss, params, backward(run(params, attention, SRC[-4:], TGT[:3])))
+    assert_gradient_is_slope(loss, params, backward(run(params, attention, SRC[-4:], TGT[:3])), gates_together)
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS, ids=str)
@@ -100,12 +101,13 @@ def torch_lstm(params: Mapping[str, Array], side: str) -> torch.nn.LSTM:
     """nn.LSTM with the same weights; its rows are the gates i, f, g, o, its second bias is zero."""
     layers = SIZES.layers
     lstm = torch.nn.LSTM(params[f"{side}_1_W_i"].shape[1], SIZES.n, layers, dtype=torch.float64)
-    with torch.no_grad():
-        for layer in range(1, layers + 1):
-            for theirs, ours in (("weight_ih", "W"), ("weight_hh", "U"), ("bias_ih", "b")):
-                rows = np.concatenate([params[f"{side}_{layer}_{ours}_{gate}"] for gate in "ifgo"])
-                getattr(lstm, f"{theirs}_l{layer - 1}").copy_(torch.from_numpy(rows))
-            getattr(lstm, f"bias_hh_l{layer - 1}").zero_()
+    weights: dict[str, torch.Tensor] = {}
+    for k in range(layers):
+        for theirs, ours in (("weight_ih", "W"), ("weight_hh", "U"), ("bias_ih", "b")):
+            rows = np.concatenate([params[f"{side}_{k + 1}_{ours}_{gate}"] for gate in "ifgo"])
+            weights[f"{theirs}_l{k}"] = torch.from_numpy(rows)
+        weights[f"bias_hh_l{k}"] = torch.zeros(4 * SIZES.n)
+    lstm.load_state_dict(weights)
     return lstm
 
 

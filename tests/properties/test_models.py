@@ -211,7 +211,12 @@ def test_attention_weights_sum_to_one_over_real_positions(name: str) -> None:
             assert step.weights.dim() == 4  # (R, L, H, S)
             assert not step.weights[~keep].any()
             assert float(step.weights.min()) >= 0
-            torch.testing.assert_close(step.weights.sum(-1), torch.ones(step.weights.shape[:3]).double())
+            ones = torch.ones(step.weights.shape[:3]).double()
+            if getattr(VARIANTS[name], "reach", None) == "local_p":  # Luong's Gaussian takes from a sum of one
+                assert (step.weights.sum(-1) > 0).all()
+                assert (step.weights.sum(-1) < ones).all()
+            else:
+                torch.testing.assert_close(step.weights.sum(-1), ones)
             assert model.step(torch.full((10,), 4), memory, state).weights is None
 
 
