@@ -11,7 +11,8 @@ feed-forward layer; LayerNorm comes after the sum (3.1, "post").
 Where the paper is silent: projections and feed-forward layers have biases, as in the authors' program; matrices start
 as Glorot & Bengio's uniform, W^Q, W^K and W^V together as the one matrix that they are here (as torch.nn and fairseq
 have it; each by itself, post-norm learned more slowly: a loss of 4.3 against 3.6 after 400 updates of the small
-corpus); embeddings are normal with standard deviation d_model^-0.5, biases 0; epsilon of LayerNorm is 1e-5 (the authors' program has 1e-6); the first position is 0.
+corpus); embeddings are normal with standard deviation d_model^-0.5, biases 0; epsilon of LayerNorm is 1e-5 (the
+authors' program has 1e-6); the first position is 0.
 
 Ours, not the paper's, and not the default: `norm: pre` (LayerNorm before each sublayer, and once after the last:
 Xiong et al. 2020), learned positions (the paper's table 3, row E), decoders of another depth, dropout elsewhere.
