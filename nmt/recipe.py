@@ -81,13 +81,23 @@ class CorpusConfig(Section):
     """How to get the text, in words: printed when it is not there."""
 
 
+class VocabSizes(Section):
+    """A size for each side, as in the systems of 2014."""
+
+    src: Positive
+    """Ids of the source."""
+    tgt: Positive
+    """Ids of the target."""
+
+
 class TokenizerConfig(Section):
     """How text becomes pieces."""
 
     kind: Literal["bpe", "unigram", "char", "word"] = "bpe"
     """bpe, unigram and char are sentencepiece models; word is a vocabulary of words and an unknown, as in 2014."""
-    vocab: Positive = 8000
-    """Number of ids on each side, special ones included; for words, the shortlist of the most frequent."""
+    vocab: Positive | VocabSizes = 8000
+    """Number of ids on each side, special ones included; for words, the shortlist of the most frequent. {src: 160004,
+    tgt: 80004} for sides of different sizes, which needs joint: false."""
     joint: bool = True
     """One vocabulary for both languages (needed for tied embeddings) or one each."""
     words: Literal["spaces", "moses"] = "moses"
@@ -96,6 +106,17 @@ class TokenizerConfig(Section):
     """sentencepiece's normalisation of characters; _cf also folds case."""
     character_coverage: Annotated[float, Field(gt=0.9, le=1.0)] = 1.0
     """Share of the characters that get a piece of their own; below 1 for scripts with thousands of them."""
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Ids of source and target, as the recipe has them: learned tokenizers may have fewer."""
+        return (self.vocab.src, self.vocab.tgt) if isinstance(self.vocab, VocabSizes) else (self.vocab, self.vocab)
+
+    @model_validator(mode="after")
+    def _one_size_for_a_joint_vocabulary(self) -> Self:
+        if self.joint and isinstance(self.vocab, VocabSizes):
+            raise ValueError("vocab has a size for each side, which needs joint: false")
+        return self
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -172,19 +193,56 @@ class Plateau(Section):
     kind: Literal["plateau"]
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     patience: Positive = 2
+    after_first: Literal["patience", "every"] = "patience"
+    """After the first cut: wait for the loss to stall again, or cut at every validation (Gehring 2017)."""
     min_lr: Fraction = 0.0
+    end_below: PositiveFloat | None = None
+    """Training ends when cuts have brought the rate below this (Gehring 2017: 1e-4); null for never."""
     warmup_updates: Count = 0
+
+    @model_validator(mode="after")
+    def _the_end_can_come(self) -> Self:
+        if self.end_below is not None and self.min_lr >= self.end_below:
+            raise ValueError(f"end_below {self.end_below:g} needs a min_lr smaller than it, not {self.min_lr:g}")
+        return self
 
 
 class Halving(Section):
-    """Halved every `every_epochs` once `from_epoch` epochs are done (Sutskever 2014: 5, 0.5; Luong 2015: 5, 1)."""
+    """Halved once so many epochs or updates are done, and again after every so many more (Sutskever 2014: from_epoch 5,
+    every_epochs 0.5; Luong 2015: 5, 1; Wu 2016: from_update 1200000, every_updates 200000).
+    """
 
     kind: Literal["halving"]
-    from_epoch: PositiveFloat = 5.0
-    every_epochs: PositiveFloat = 1.0
+    from_epoch: PositiveFloat | None = None
+    every_epochs: PositiveFloat | None = None
+    from_update: Positive | None = None
+    """Counted from the first update of the optimiser: after a switch, from there."""
+    every_updates: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> Self:
+        given = {name for name, value in self if name != "kind" and value is not None}
+        if given not in ({"from_epoch", "every_epochs"}, {"from_update", "every_updates"}):
+            raise ValueError("give from_epoch and every_epochs, or from_update and every_updates")
+        return self
 
 
-Schedule = Annotated[Constant | InverseSqrt | Noam | Plateau | Halving, Field(discriminator="kind")]
+class Linear(Section):
+    """Linear warm-up to train.lr, then a straight fall to 0: the most that a fixed number of updates gives."""
+
+    kind: Literal["linear"]
+    warmup_updates: Count = 0
+    until_update: Positive
+    """The update at which the rate is 0; as a rule one more than train.updates."""
+
+    @model_validator(mode="after")
+    def _falls(self) -> Self:
+        if self.until_update <= self.warmup_updates:
+            raise ValueError(f"until_update {self.until_update} must be above warmup_updates {self.warmup_updates}")
+        return self
+
+
+Schedule = Annotated[Constant | InverseSqrt | Noam | Linear | Plateau | Halving, Field(discriminator="kind")]
 
 
 class Switch(Section):
@@ -219,6 +277,12 @@ class TrainConfig(Section):
     """The loss is averaged over target tokens, or summed over each sentence and averaged over these (Bahdanau 2015)."""
     label_smoothing: Probability = 0.0
     """Probability taken from the right word and spread evenly over the vocabulary (Szegedy et al. 2016)."""
+    r_drop: Fraction = 0.0
+    """alpha of R-Drop (Liang et al. 2021): each batch is seen twice with other dropout, and the two predictions are
+    drawn together. Twice the work an update; 5 is the authors' choice for small corpora."""
+    subword_sampling: Probability = 0.0
+    """Pieces are drawn anew each time a sentence is seen: for bpe the probability that a merge is left out
+    (BPE-dropout, Provilkov et al. 2020: 0.1), for unigram the temperature (Kudo 2018). 0 for always the same pieces."""
     lr: PositiveFloat = 1e-3
     """Learning rate, as the schedule uses it. Adadelta as published has 1."""
     optimizer: Optimizer = Adam()
@@ -309,6 +373,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
+        if self.train.subword_sampling and self.tokenizer.kind not in ("bpe", "unigram"):
+            raise ValueError(f"train.subword_sampling is for tokenizer.kind bpe or unigram, not {self.tokenizer.kind}")
         if self.model.tied_embeddings and not self.tokenizer.joint:
             raise ValueError("model.tied_embeddings needs tokenizer.joint: true")
         return self

@@ -287,8 +287,113 @@ class RNNConfig(Section):
         return self
 
 
+class ModernConfig(Section):
+    """The Transformer as it is built in the 2020s: rotary positions, RMSNorm before each sublayer, SwiGLU, no biases.
+
+    As LLaMA (Touvron et al. 2023) puts them together, in an encoder and a decoder. The depths are those of Kasai et al.
+    2021, "Deep Encoder, Shallow Decoder"; the other defaults those of the Transformer's base model.
+    """
+
+    kind: Literal["modern"]
+    n_layers: Positive = 12
+    """Layers of the encoder."""
+    n_decoder_layers: Positive = 1
+    """Layers of the decoder: they cost time at every word of a translation, the encoder's do not."""
+    d_model: Positive = 512
+    """Width of embeddings and layers."""
+    n_heads: Positive = 8
+    """Attention heads, each d_model / n_heads wide."""
+    n_kv_heads: Positive | None = None
+    """Heads of keys and values where they are fewer: grouped-query attention (Ainslie et al. 2023), with 1 multi-query
+    attention (Shazeer 2019).
+    """
+    d_ff: Positive = 1408
+    """Width of the feed-forward layers: two thirds of the Transformer's, as each has three matrices instead of two."""
+    qk_norm: bool = False
+    """RMSNorm of each head's queries and keys."""
+    attention: Literal["full", "window", "strided", "linear"] = "full"
+    """What a word looks at in its own sentence: every word; those at most `window` away; those, and every window-th
+    word from there on (Child et al. 2019); every word through a sum of features (Katharopoulos et al. 2020). The
+    decoder looks at all of the source, for `linear` through such a sum too.
+    """
+    window: Positive = 16
+    """For window and strided attention: how far a word sees; the stride is the same number."""
+    dropout: Probability = 0.1
+    """Dropout on embeddings and on each sublayer's output."""
+    tied_output: bool = True
+    """The output matrix is the target embedding."""
+    tied_embeddings: bool = True
+    """Source and target share one embedding; needs tokenizer.joint."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.d_model % (2 * self.n_heads):
+            raise ValueError(f"d_model {self.d_model} is not n_heads {self.n_heads} times an even number")
+        if self.n_heads % (self.n_kv_heads or 1):
+            raise ValueError(f"n_heads {self.n_heads} is not a multiple of n_kv_heads {self.n_kv_heads}")
+        return self
+
+
+class Convolutions(Section):
+    """Convolutional layers of one form, one on top of the other."""
+
+    n_layers: Positive = 1
+    """How many."""
+    d_hidden: Positive
+    """Their width."""
+    kernel: Positive = 3
+    """Words that each position sees."""
+
+
+_WMT_EN_DE = [
+    Convolutions(n_layers=9, d_hidden=512, kernel=3),
+    Convolutions(n_layers=4, d_hidden=1024, kernel=3),
+    Convolutions(n_layers=2, d_hidden=2048, kernel=1),
+]
+
+
+class ConvS2SConfig(Section):
+    """Gehring et al. 2017, "Convolutional Sequence to Sequence Learning". The defaults are the sizes of its authors'
+    program for WMT English-German (fconv_wmt_en_de).
+    """
+
+    kind: Literal["convs2s"]
+    d_embed: Positive = 768
+    """Embeddings of words and positions, and what attention works in (f)."""
+    d_out: Positive = 512
+    """Output of the decoder, before the output matrix."""
+    encoder: Annotated[list[Convolutions], Field(min_length=1)] = _WMT_EN_DE
+    """Layers of the encoder from the bottom, as a list: [{n_layers: 4, d_hidden: 256, kernel: 3}]."""
+    decoder: Annotated[list[Convolutions], Field(min_length=1)] | None = None
+    """Layers of the decoder, each with an attention of its own; null for the same as the encoder."""
+    max_positions: Positive = 1024
+    """Positions that have an embedding; later words take the last one."""
+    dropout: Probability = 0.2
+    """Dropout on embeddings, on the input of each convolution, and on the decoder's output."""
+    tied_output: bool = False
+    """The output matrix is the target embedding; needs d_out equal to d_embed. Not in the paper."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _ties_fit(self) -> Self:
+        if self.tied_output and self.d_out != self.d_embed:
+            raise ValueError(f"tied_output needs d_out equal to d_embed, not {self.d_out} and {self.d_embed}")
+        return self
+
+
 ModelConfig = Annotated[
-    BahdanauConfig | ChoConfig | SutskeverConfig | LuongConfig | GNMTConfig | TransformerConfig | RNNConfig,
+    BahdanauConfig
+    | TransformerConfig
+    | ConvS2SConfig
+    | ChoConfig
+    | SutskeverConfig
+    | ModernConfig
+    | LuongConfig
+    | GNMTConfig
+    | RNNConfig,
     Field(discriminator="kind"),
 ]
 """A kind's name decides its class; add new ones here."""

@@ -3,17 +3,22 @@
 from nmt.models.bahdanau import Bahdanau
 from nmt.models.cho import Cho
 from nmt.models.contract import Seq2Seq
+from nmt.models.convs2s import ConvS2S
 from nmt.models.gnmt import GNMT
 from nmt.models.luong import Luong
+from nmt.models.modern import Modern
 from nmt.models.rnn import RNN
 from nmt.models.sutskever import Sutskever
 from nmt.models.transformer import Transformer
 from nmt.recipe_models import (
     BahdanauConfig,
     ChoConfig,
+    Convolutions,
+    ConvS2SConfig,
     GNMTConfig,
     LuongConfig,
     ModelConfig,
+    ModernConfig,
     RNNConfig,
     SutskeverConfig,
     TransformerConfig,
@@ -130,3 +135,38 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 tied_output=config.tied_output,
                 tied_embeddings=config.tied_embeddings,
             )
+        case ModernConfig():
+            return Modern(
+                n_src,
+                n_tgt,
+                n_layers=config.n_layers,
+                n_decoder_layers=config.n_decoder_layers,
+                d_model=config.d_model,
+                n_heads=config.n_heads,
+                d_ff=config.d_ff,
+                n_kv_heads=config.n_kv_heads,
+                qk_norm=config.qk_norm,
+                attention=config.attention,
+                window=config.window,
+                dropout=config.dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
+            )
+        case ConvS2SConfig():
+            return ConvS2S(
+                n_src,
+                n_tgt,
+                d_embed=config.d_embed,
+                d_out=config.d_out,
+                encoder=_layers(config.encoder),
+                decoder=_layers(config.decoder or config.encoder),
+                max_positions=config.max_positions,
+                dropout=config.dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
+            )
+
+
+def _layers(blocks: list[Convolutions]) -> list[tuple[int, int]]:
+    """(width, kernel) of each layer, from the bottom."""
+    return [(block.d_hidden, block.kernel) for block in blocks for _ in range(block.n_layers)]

@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmt.batch import Batch
+from nmt.batch import Batch, Ids, padded_batch
 from nmt.corpus.batches import Batches, Indices
 from nmt.corpus.shards import Prepared
 from nmt.errors import ModelError, Stopped, TrainingStopped, UsageError
@@ -23,7 +22,7 @@ from nmt.training import checkpoint
 from nmt.training.events import EventLog
 from nmt.training.loss import batch_loss
 from nmt.training.optim import PlateauState, at_update, build_optimizer, learning_rate
-from nmt.training.progress import Progress, Validated, changed_keys
+from nmt.training.progress import Progress, Validated, Window, changed_keys
 from nmt.training.stopping import StopRequest
 from nmt.training.validation import Target, Validation, validate
 
@@ -40,28 +39,6 @@ class Reporter(Protocol):
     def live(self, line: str) -> None:
         """A line that the next one replaces, where the terminal can do that; an empty one takes it away."""
         ...
-
-
-@dataclass
-class _Window:
-    """Sums since the last logged update."""
-
-    started: float
-    updates: int = 0
-    nll: float = 0.0
-    tgt_tokens: int = 0
-    positions: int = 0
-    real: int = 0
-    grad_norm: float = 0.0
-
-    def add(self, batch: Batch, nll: float, grad_norm: float) -> None:
-        """Takes in one update."""
-        self.updates += 1
-        self.nll += nll
-        self.tgt_tokens += batch.tgt_tokens
-        self.positions += batch.src.numel() + batch.tgt_out.numel()
-        self.real += batch.src_tokens + batch.tgt_tokens
-        self.grad_norm += grad_norm
 
 
 class Publish(Protocol):
@@ -106,13 +83,16 @@ class Trainer:
         self.fixed: dict[str, Any] = {}
 
     def run(self, stop: StopRequest) -> str:
-        """Updates until the recipe's number or its patience is reached: returns which. Stopped by a signal."""
+        """Updates until the recipe's number, its patience or its least rate: returns which. Stopped by a signal."""
         train, progress = self.recipe.train, self.progress
-        window = _Window(time.monotonic())
+        window = Window(time.monotonic())
         for pairs in self._stream():
             if train.patience is not None and progress.waited >= train.patience:
                 self._save_if_new()
                 return "patience"
+            if progress.plateau.ended(*at_update(train, max(progress.update, 1))[1:3]):
+                self._save_if_new()
+                return "rate"
             if progress.update >= train.updates:
                 return "updates"
             if stop.signal_number is not None:
@@ -127,7 +107,7 @@ class Trainer:
             last = progress.update == train.updates
             if progress.update % LOG_EVERY == 0 or last:
                 self._log_update(window)
-                window = _Window(time.monotonic())
+                window = Window(time.monotonic())
             paused = time.monotonic()
             if progress.update % train.validate_every == 0 or last:
                 self._validate()
@@ -145,7 +125,7 @@ class Trainer:
                 yield batches[self.progress.batch]
             self.progress.epoch, self.progress.batch = self.progress.epoch + 1, 0
 
-    def _update(self, pairs: Indices, window: _Window) -> bool:
+    def _update(self, pairs: Indices, window: Window) -> bool:
         """One optimiser step on these pairs; False when the gradient was not finite and the step was left out."""
         train, update = self.recipe.train, self.progress.update + 1
         optimizer_config, lr, schedule, before = at_update(train, update)
@@ -155,7 +135,7 @@ class Trainer:
         rate = learning_rate(schedule, lr, update - before, self._epochs_done(), self.progress.plateau)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        nll, batch = self._gradients(pairs, update)
+        nll, parts = self._gradients(pairs, update)
         norm = self._clip()
         self.progress.batch += 1
         if not (math.isfinite(nll) and math.isfinite(norm)):
@@ -164,26 +144,37 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.progress.update, self.progress.skipped_in_a_row = update, 0
-        self.progress.tgt_tokens += batch.tgt_tokens
-        window.add(batch, nll, norm)
+        self.progress.tgt_tokens += sum(part.tgt_tokens for part in parts)
+        window.add(parts, nll, norm)
         self.rate = rate
         return True
 
-    def _gradients(self, pairs: Indices, update: int) -> tuple[float, Batch]:
-        """Gradients of the update's loss in the parameters; its summed negative log-likelihood, and the batch."""
+    def _gradients(self, pairs: Indices, update: int) -> tuple[float, list[Batch]]:
+        """Gradients of the update's loss in the parameters; its summed negative log-likelihood, and its parts."""
         train = self.recipe.train
         self.model.train()
-        batch = self.batches.load(pairs)
-        divisor = batch.tgt_tokens if train.loss_per == "token" else batch.sentences
-        parts = np.array_split(pairs, min(train.accumulate, len(pairs))) if train.accumulate > 1 else [pairs]
+        src, tgt = self._ids(pairs, update)
+        # Parts of about one length each: sampled pieces are not as long as those that the batch was made by.
+        by_length = np.lexsort(([len(ids) for ids in src], [len(ids) for ids in tgt]))
+        cut = (
+            np.array_split(by_length, min(train.accumulate, len(pairs))) if train.accumulate > 1 else [range(len(src))]
+        )
+        parts = [padded_batch([src[i] for i in part], [tgt[i] for i in part]) for part in cut]
+        divisor = sum(part.tgt_tokens if train.loss_per == "token" else part.sentences for part in parts)
         nll = 0.0
         for number, part in enumerate(parts):
             torch.manual_seed(_seed(train.seed, update, number))
-            piece = batch if len(parts) == 1 else self.batches.load(part)
-            sums = batch_loss(self.model, piece.to(self.device), train.label_smoothing)
+            sums = batch_loss(self.model, part.to(self.device), train.label_smoothing, train.r_drop)
             (sums.smoothed / divisor).backward()
             nll += float(sums.nll)
-        return nll, batch
+        return nll, parts
+
+    def _ids(self, pairs: Indices, update: int) -> tuple[Sequence[Ids], Sequence[Ids]]:
+        """Source and target ids of an update's pairs: as prepared, or their pieces drawn anew."""
+        amount, seed = self.recipe.train.subword_sampling, self.recipe.train.seed
+        if not amount:
+            return self.batches.ids(pairs)
+        return self.batches.sampled_ids(pairs, self.prepared.tokenizers, amount, _seed(seed, update, 0) % (1 << 31))
 
     def _clip(self) -> float:
         limit = self.recipe.train.clip_norm
@@ -210,7 +201,7 @@ class Trainer:
         """Passes done before the next update, with their fraction."""
         return self.progress.epoch + self.progress.batch / self.epoch_size
 
-    def _log_update(self, window: _Window) -> None:
+    def _log_update(self, window: Window) -> None:
         progress, train = self.progress, self.recipe.train
         seconds = time.monotonic() - window.started
         rate = window.tgt_tokens / max(seconds, 1e-9)
