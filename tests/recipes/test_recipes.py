@@ -55,7 +55,9 @@ def test_its_run_is_named_for_its_file(path: Path) -> None:
 @every_recipe
 def test_its_header_says_what_it_reaches_or_that_nobody_knows_yet(path: Path) -> None:
     text = " ".join(header(path))
-    measured = re.search(r"Reaches BLEU [\d.]+ .*\(nrefs:1\|case:\w+\|eff:no\|tok:\w+\|smooth:exp\|version:[\d.]+\)", text)
+    measured = re.search(
+        r"Reaches BLEU [\d.]+ .*\(nrefs:1\|case:\w+\|eff:no\|tok:\w+\|smooth:exp\|version:[\d.]+\)", text
+    )
     assert measured or "Not yet measured." in text or "We have not trained it" in text
     assert ("We have not trained it" in text) == (path.parent.name == "papers")
 
