@@ -57,9 +57,9 @@ LENGTHS = (10, 15, 20, 30)
 class Result:
     """What a system reached, with what it took.
 
-    seconds is training alone, over all its pieces, without validations; tgt_tokens are real ones. by_length: BLEU of the
-    test sentences of at most so many source words ("more" for the rest), and how many. bleu_long: of the text in LONG,
-    where there is one.
+    seconds is training alone, over all its pieces, without validations; tgt_tokens are real ones. by_length: BLEU of
+    the test sentences of at most so many source words ("more" for the rest), and how many. bleu_long: of the text in
+    LONG, where there is one.
     """
 
     system: str
