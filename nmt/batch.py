@@ -50,6 +50,11 @@ class Batch:
         move = {name: getattr(self, name).to(device, non_blocking=True) for name in ("src", "tgt_in", "tgt_out")}
         return replace(self, **move)
 
+    def twice(self) -> "Batch":
+        """Every pair two times, the whole batch and then the whole batch again; counts as for one."""
+        both = {name: getattr(self, name).repeat(2, 1) for name in ("src", "tgt_in", "tgt_out")}
+        return replace(self, **both)
+
 
 def pad_rows(rows: Sequence[Ids], *, bos: bool = False, eos: bool = False) -> Tensor:
     """(len(rows), longest) int64, PAD on the right, BOS before and EOS after where asked for; at least one column."""

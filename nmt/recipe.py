@@ -172,8 +172,18 @@ class Plateau(Section):
     kind: Literal["plateau"]
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     patience: Positive = 2
+    after_first: Literal["patience", "every"] = "patience"
+    """After the first cut: wait for the loss to stall again, or cut at every validation (Gehring 2017)."""
     min_lr: Fraction = 0.0
+    end_below: PositiveFloat | None = None
+    """Training ends when cuts have brought the rate below this (Gehring 2017: 1e-4); null for never."""
     warmup_updates: Count = 0
+
+    @model_validator(mode="after")
+    def _the_end_can_come(self) -> Self:
+        if self.end_below is not None and self.min_lr >= self.end_below:
+            raise ValueError(f"end_below {self.end_below:g} needs a min_lr smaller than it, not {self.min_lr:g}")
+        return self
 
 
 class Halving(Section):
@@ -184,7 +194,22 @@ class Halving(Section):
     every_epochs: PositiveFloat = 1.0
 
 
-Schedule = Annotated[Constant | InverseSqrt | Noam | Plateau | Halving, Field(discriminator="kind")]
+class Linear(Section):
+    """Linear warm-up to train.lr, then a straight fall to 0: the most that a fixed number of updates gives."""
+
+    kind: Literal["linear"]
+    warmup_updates: Count = 0
+    until_update: Positive
+    """The update at which the rate is 0; as a rule one more than train.updates."""
+
+    @model_validator(mode="after")
+    def _falls(self) -> Self:
+        if self.until_update <= self.warmup_updates:
+            raise ValueError(f"until_update {self.until_update} must be above warmup_updates {self.warmup_updates}")
+        return self
+
+
+Schedule = Annotated[Constant | InverseSqrt | Noam | Linear | Plateau | Halving, Field(discriminator="kind")]
 
 
 class Switch(Section):
@@ -219,6 +244,12 @@ class TrainConfig(Section):
     """The loss is averaged over target tokens, or summed over each sentence and averaged over these (Bahdanau 2015)."""
     label_smoothing: Probability = 0.0
     """Probability taken from the right word and spread evenly over the vocabulary (Szegedy et al. 2016)."""
+    r_drop: Fraction = 0.0
+    """alpha of R-Drop (Liang et al. 2021): each batch is seen twice with other dropout, and the two predictions are
+    drawn together. Twice the work an update; 5 is the authors' choice for small corpora."""
+    subword_sampling: Probability = 0.0
+    """Pieces are drawn anew each time a sentence is seen: for bpe the probability that a merge is left out
+    (BPE-dropout, Provilkov et al. 2020: 0.1), for unigram the temperature (Kudo 2018). 0 for always the same pieces."""
     lr: PositiveFloat = 1e-3
     """Learning rate, as the schedule uses it. Adadelta as published has 1."""
     optimizer: Optimizer = Adam()
@@ -309,6 +340,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
+        if self.train.subword_sampling and self.tokenizer.kind not in ("bpe", "unigram"):
+            raise ValueError(f"train.subword_sampling is for tokenizer.kind bpe or unigram, not {self.tokenizer.kind}")
         if self.model.tied_embeddings and not self.tokenizer.joint:
             raise ValueError("model.tied_embeddings needs tokenizer.joint: true")
         return self

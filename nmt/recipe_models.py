@@ -240,8 +240,57 @@ class TransformerConfig(Section):
         return self
 
 
+class Convolutions(Section):
+    """Convolutional layers of one form, one on top of the other."""
+
+    n_layers: Positive = 1
+    """How many."""
+    d_hidden: Positive
+    """Their width."""
+    kernel: Positive = 3
+    """Words that each position sees."""
+
+
+_WMT_EN_DE = [
+    Convolutions(n_layers=9, d_hidden=512, kernel=3),
+    Convolutions(n_layers=4, d_hidden=1024, kernel=3),
+    Convolutions(n_layers=2, d_hidden=2048, kernel=1),
+]
+
+
+class ConvS2SConfig(Section):
+    """Gehring et al. 2017, "Convolutional Sequence to Sequence Learning". The defaults are the sizes of its authors'
+    program for WMT English-German (fconv_wmt_en_de).
+    """
+
+    kind: Literal["convs2s"]
+    d_embed: Positive = 768
+    """Embeddings of words and positions, and what attention works in (f)."""
+    d_out: Positive = 512
+    """Output of the decoder, before the output matrix."""
+    encoder: Annotated[list[Convolutions], Field(min_length=1)] = _WMT_EN_DE
+    """Layers of the encoder from the bottom, as a list: [{n_layers: 4, d_hidden: 256, kernel: 3}]."""
+    decoder: Annotated[list[Convolutions], Field(min_length=1)] | None = None
+    """Layers of the decoder, each with an attention of its own; null for the same as the encoder."""
+    max_positions: Positive = 1024
+    """Positions that have an embedding; later words take the last one."""
+    dropout: Probability = 0.2
+    """Dropout on embeddings, on the input of each convolution, and on the decoder's output."""
+    tied_output: bool = False
+    """The output matrix is the target embedding; needs d_out equal to d_embed. Not in the paper."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint. Not in the paper."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _ties_fit(self) -> Self:
+        if self.tied_output and self.d_out != self.d_embed:
+            raise ValueError(f"tied_output needs d_out equal to d_embed, not {self.d_out} and {self.d_embed}")
+        return self
+
+
 ModelConfig = Annotated[
-    BahdanauConfig | ChoConfig | SutskeverConfig | LuongConfig | GNMTConfig | TransformerConfig,
+    BahdanauConfig | TransformerConfig | ConvS2SConfig | ChoConfig | SutskeverConfig | LuongConfig | GNMTConfig,
     Field(discriminator="kind"),
 ]
 """A kind's name decides its class; add new ones here."""

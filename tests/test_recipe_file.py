@@ -197,7 +197,7 @@ error: r.yaml:18: train.beam is not a key of TrainConfig
 error: r.yaml:19: train.optimizer.kind must be adam, adadelta or sgd, not the text 'adm'
   did you mean: adam
 error: r.yaml:20: train.schedule.kind is missing
-  give constant, inverse_sqrt, noam, plateau or halving
+  give constant, inverse_sqrt, noam, linear, plateau or halving
 error: r.yaml:21: train.validate_every must be a whole number above 0, not the text '500'
   leave the quotes out
 error: r.yaml: and 1 more

@@ -137,7 +137,11 @@ def _finish(trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, rea
         tokenize = offline_tokenizer_for(recipe.corpus.tgt)
         test = scores["test"] = bleu(translations, [shard.tgt_lines()], tokenize=tokenize)
     trainer.publish(weights, updates, scores)
-    why = {"updates": f"all {recipe.train.updates:,} updates are done", "patience": "BLEU has stopped rising"}[reason]
+    why = {
+        "updates": f"all {recipe.train.updates:,} updates are done",
+        "patience": "BLEU has stopped rising",
+        "rate": "the learning rate has come to its end",
+    }[reason]
     trainer.log.write(
         "end",
         reason=reason,

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.batch import Batch, padded_batch
+from nmt.batch import Batch, Ids, padded_batch
 from nmt.corpus.shards import Shard
+from nmt.corpus.tokenizer import Tokenizer
 
 Indices = NDArray[np.int64]
 
@@ -41,10 +42,31 @@ class Batches:
 
     def load(self, pairs: Indices) -> Batch:
         """The padded batch of the given pairs."""
+        return padded_batch(*self.ids(pairs))
+
+    def ids(self, pairs: Indices) -> tuple[list[Ids], list[Ids]]:
+        """Source and target ids of the given pairs, as they were prepared."""
+        stores = self._stores(pairs)
+        return [store.src_ids(i) for store, i in stores], [store.tgt_ids(i) for store, i in stores]
+
+    def sampled_ids(
+        self, pairs: Indices, tokenizers: tuple[Tokenizer, Tokenizer], amount: float, seed: int
+    ) -> tuple[Sequence[Ids], Sequence[Ids]]:
+        """The same with their pieces drawn anew, as a function of the seed; see Tokenizer.sample.
+
+        More pieces than were prepared, so a batch is larger than its limit by a share that grows with `amount`.
+        """
+        stores = self._stores(pairs)
+        return (
+            tokenizers[0].sample([store.src_line(i) for store, i in stores], amount, seed),
+            tokenizers[1].sample([store.tgt_line(i) for store, i in stores], amount, seed + 1),
+        )
+
+    def _stores(self, pairs: Indices) -> list[tuple[Shard, int]]:
+        """Each pair's corpus, and its number there."""
         starts = np.cumsum([0, *(len(corpus) for corpus in self.corpora)])
         which = np.searchsorted(starts, pairs, side="right") - 1
-        stores = [(self.corpora[c], int(i - starts[c])) for c, i in zip(which, pairs, strict=True)]
-        return padded_batch([store.src_ids(i) for store, i in stores], [store.tgt_ids(i) for store, i in stores])
+        return [(self.corpora[c], int(i - starts[c])) for c, i in zip(which, pairs, strict=True)]
 
     def _chosen(self, c: int, epoch: int) -> Indices:
         """Pairs of corpus c in this epoch: the next weight * len(corpus) of an endless row of its permutations."""

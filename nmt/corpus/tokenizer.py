@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import re
+import threading
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -45,6 +46,11 @@ class Tokenizer(ABC):
     @abstractmethod
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
         """The ids of each line, without BOS and EOS; what the vocabulary lacks is UNK."""
+
+    def sample(self, lines: Sequence[str], amount: float, seed: int) -> list[list[int]]:
+        """The ids of each line, its pieces drawn at random where the kind can do that; a function of lines and seed."""
+        del amount, seed
+        return self.encode(lines)
 
     @abstractmethod
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
@@ -90,6 +96,28 @@ class SentencePieces(Tokenizer):
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
         """The ids of each line, without BOS and EOS; a character without a piece is UNK."""
         return self._processor.encode(list(lines), out_type=int, num_threads=_THREADS)
+
+    def sample(self, lines: Sequence[str], amount: float, seed: int) -> list[list[int]]:
+        """Pieces drawn at random: bpe leaves out each merge with probability `amount` (Provilkov et al. 2020), unigram
+        draws from all segmentations with temperature `amount` (Kudo 2018).
+        """
+        if self.kind == "char":
+            return self.encode(lines)
+        drawn: list[list[list[int]]] = []
+
+        def draw() -> None:
+            drawn.append(
+                self._processor.encode(
+                    list(lines), out_type=int, num_threads=_THREADS, enable_sampling=True, alpha=amount, nbest_size=-1
+                )
+            )
+
+        # sentencepiece has a generator a thread, seeded when the thread first draws: only a new thread begins anew.
+        sentencepiece.set_random_generator_seed(seed)
+        thread = threading.Thread(target=draw)
+        thread.start()
+        thread.join()
+        return drawn[0]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The line each sequence of ids stands for; UNK and special ids are left out."""

@@ -2,8 +2,8 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from nmt.ops.dropout import dropout
 from nmt.ops.linear import linear
 
 
@@ -19,4 +19,4 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) -> (..., D) in its dtype."""
         hidden = torch.relu(linear(x, self.inner.weight, self.inner.bias))  # (..., M)
-        return linear(F.dropout(hidden, self.dropout, self.training), self.outer.weight, self.outer.bias)
+        return linear(dropout(hidden, self.dropout, self.training), self.outer.weight, self.outer.bias)

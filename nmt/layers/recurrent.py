@@ -8,8 +8,8 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from nmt.ops.dropout import dropout
 from nmt.ops.gru import gru_scan, gru_step
 from nmt.ops.linear import linear, wide
 from nmt.ops.lstm import lstm_scan, lstm_step
@@ -163,4 +163,4 @@ class Stack(nn.Module):
         return tuple(now)
 
     def _into(self, i: int, h: Tensor, dtype: torch.dtype) -> Tensor:
-        return F.dropout(h, self.dropout if i else 0.0, self.training).to(dtype)
+        return dropout(h, self.dropout if i else 0.0, self.training).to(dtype)

@@ -3,6 +3,7 @@
 from nmt.models.bahdanau import Bahdanau
 from nmt.models.cho import Cho
 from nmt.models.contract import Seq2Seq
+from nmt.models.convs2s import ConvS2S
 from nmt.models.gnmt import GNMT
 from nmt.models.luong import Luong
 from nmt.models.sutskever import Sutskever
@@ -10,6 +11,8 @@ from nmt.models.transformer import Transformer
 from nmt.recipe_models import (
     BahdanauConfig,
     ChoConfig,
+    Convolutions,
+    ConvS2SConfig,
     GNMTConfig,
     LuongConfig,
     ModelConfig,
@@ -108,3 +111,21 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 tied_embeddings=config.tied_embeddings,
                 output_bias=config.output_bias,
             )
+        case ConvS2SConfig():
+            return ConvS2S(
+                n_src,
+                n_tgt,
+                d_embed=config.d_embed,
+                d_out=config.d_out,
+                encoder=_layers(config.encoder),
+                decoder=_layers(config.decoder or config.encoder),
+                max_positions=config.max_positions,
+                dropout=config.dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
+            )
+
+
+def _layers(blocks: list[Convolutions]) -> list[tuple[int, int]]:
+    """(width, kernel) of each layer, from the bottom."""
+    return [(block.d_hidden, block.kernel) for block in blocks for _ in range(block.n_layers)]

@@ -6,7 +6,8 @@ the K hypotheses of a sentence side by side), so one `select_rows` reorders, dro
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.batch import Batch, Layout
+from nmt.layers.weight_norm import WeightNormLinear
 from nmt.ops.linear import linear, wide
 
 
@@ -56,7 +58,7 @@ class Seq2Seq(nn.Module, ABC):
     layouts: ClassVar[frozenset[Layout]] = frozenset({"padded"})
     compute_dtype: torch.dtype = torch.float32
     """Type of matrix products: float32, or bfloat16 by explicit casts; parameters stay as they are."""
-    projection: nn.Linear
+    projection: nn.Linear | WeightNormLinear
     """Features to logits: weight (V, D) and bias (V,) or None; the loss reads them to go through the vocabulary in
     chunks.
     """
@@ -78,6 +80,11 @@ class Seq2Seq(nn.Module, ABC):
     @abstractmethod
     def initialize(self) -> None:
         """Fills every parameter as the model's paper says, drawing from torch's generator."""
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """While it lasts no parameter changes and none wants a gradient, so a model may keep what it makes of them."""
+        yield
 
     def forward(self, batch: Batch) -> Tensor:
         """Features (B, T, D) of every target position, given the words before it."""

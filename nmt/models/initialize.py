@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from nmt.layers.weight_norm import WeightNormLinear
 from nmt.models.contract import Seq2Seq
 from nmt.recipe_models import Initialization, NormalInit, OrthogonalInit, PaperInit, UniformInit, XavierInit
 
@@ -11,9 +12,9 @@ from nmt.recipe_models import Initialization, NormalInit, OrthogonalInit, PaperI
 def initialize(model: Seq2Seq, how: Initialization) -> None:
     """Fills every parameter, drawing from torch's generator in the order of the parameters' names.
 
-    Embeddings are the weights of nn.Embedding modules; the scales of layer normalisation start at 1; any other parameter
-    of one axis is a bias or a vector like v_a and starts at zero, except under `uniform`, where the papers that use it
-    draw everything.
+    Embeddings are the weights of nn.Embedding modules; the scales of layer normalisation start at 1; any other
+    parameter of one axis is a bias or a vector like v_a and starts at zero, except under `uniform`, where the papers
+    that use it draw everything. Under weight normalisation the law is that of W = v, and g follows from it.
     """
     if isinstance(how, PaperInit):
         model.initialize()
@@ -39,3 +40,6 @@ def initialize(model: Seq2Seq, how: Initialization) -> None:
                     nn.init.orthogonal_(block, gain)
             case XavierInit(gain=gain):
                 nn.init.xavier_uniform_(parameter, gain)
+    for module in model.modules():
+        if isinstance(module, WeightNormLinear):
+            module.follow_v()

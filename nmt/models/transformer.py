@@ -30,6 +30,7 @@ from nmt.layers.feedforward import FeedForward
 from nmt.layers.multihead import CrossAttention, KeysValues, SelfAttention
 from nmt.models.contract import Memory, Seq2Seq, State, Step
 from nmt.ops import masks
+from nmt.ops.dropout import dropout
 
 Norm = Literal["post", "pre"]
 
@@ -60,7 +61,7 @@ class Sublayer(nn.Module):
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Tensor:
         """x (B, Q, D) float32 -> the same; the sublayer gets and gives `dtype`."""
         y = sublayer((self.norm(x) if self.pre else x).to(dtype))
-        y = x + F.dropout(y, self.dropout, self.training).to(x.dtype)
+        y = x + dropout(y, self.dropout, self.training).to(x.dtype)
         return y if self.pre else self.norm(y)
 
 
@@ -210,7 +211,7 @@ class Transformer(Seq2Seq):
         """Dropout(sqrt(d_model) E w + PE): ids (B, Q), positions (Q,) or (B, Q) -> (B, Q, D) float32."""
         x = F.embedding(ids, table.weight) * self.d_model**0.5
         x = x + (sinusoids(positions, self.d_model).to(x.dtype) if learned is None else learned(positions))
-        return F.dropout(x, self.dropout, self.training)
+        return dropout(x, self.dropout, self.training)
 
     def initialize(self) -> None:
         """Glorot & Bengio's uniform for each matrix, embeddings N(0, 1 / d_model), biases 0, LayerNorm the identity."""

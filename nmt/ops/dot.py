@@ -2,13 +2,13 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from nmt.ops.dropout import dropout
 from nmt.ops.linear import wide
 
 
 def attend(
-    query: Tensor, keys: Tensor, values: Tensor, keep: Tensor | None, dropout: float = 0.0
+    query: Tensor, keys: Tensor, values: Tensor, keep: Tensor | None, drop: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V (Vaswani et al. 2017, equation 1), and its weights.
 
@@ -25,6 +25,6 @@ def attend(
     if keep is not None:
         scores = scores.masked_fill(~keep, float("-inf"))
     weights = torch.softmax(scores, dim=-1)
-    seen = F.dropout(weights, dropout) if dropout else weights
+    seen = dropout(weights, drop)
     context = seen.to(values.dtype).view(B, G, H // G * Q, N) @ values
     return context.view(B, H, Q, C), weights

@@ -114,7 +114,7 @@ def search(
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), model.settled():
             return _search(model, src, config, n_best, want_weights)
     finally:
         model.train(was_training)

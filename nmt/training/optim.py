@@ -15,6 +15,7 @@ from nmt.recipe import (
     Constant,
     Halving,
     InverseSqrt,
+    Linear,
     Noam,
     Optimizer,
     Plateau,
@@ -58,12 +59,20 @@ class PlateauState:
 
     def observe(self, loss: float, schedule: Plateau) -> None:
         """Takes in a validation loss; after schedule.patience of them without a better one the rate is cut."""
-        if loss < self.best:
-            self.best, self.waited = loss, 0
-            return
-        self.waited += 1
-        if self.waited >= schedule.patience:
+        better = loss < self.best
+        self.best, self.waited = (loss, 0) if better else (self.best, self.waited + 1)
+        again = schedule.after_first == "every" and self.factor < 1.0
+        if again or self.waited >= schedule.patience:
             self.factor, self.waited = self.factor * schedule.factor, 0
+
+    def ended(self, lr: float, schedule: Schedule) -> bool:
+        """Whether cuts have brought the rate lr below what the schedule ends at."""
+        return (
+            isinstance(schedule, Plateau)
+            and schedule.end_below is not None
+            and self.factor < 1.0  # a rate that began there is what was asked for
+            and max(lr * self.factor, schedule.min_lr) < schedule.end_below
+        )
 
 
 def learning_rate(schedule: Schedule, lr: float, update: int, epoch: float, plateau: PlateauState) -> float:
@@ -75,6 +84,8 @@ def learning_rate(schedule: Schedule, lr: float, update: int, epoch: float, plat
             return lr * min(update / warmup, math.sqrt(warmup / update))
         case Noam(warmup_updates=warmup, d_model=d_model):
             return lr * d_model**-0.5 * min(update**-0.5, update * warmup**-1.5)
+        case Linear(warmup_updates=warmup, until_update=end):
+            return lr * min(_warmup(update, warmup), max(0.0, (end - update) / (end - warmup)))
         case Plateau(warmup_updates=warmup):
             return max(lr * plateau.factor, schedule.min_lr) * _warmup(update, warmup)
         case Halving(from_epoch=first, every_epochs=every):

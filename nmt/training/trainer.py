@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmt.batch import Batch
+from nmt.batch import Batch, Ids, padded_batch
 from nmt.corpus.batches import Batches, Indices
 from nmt.corpus.shards import Prepared
 from nmt.errors import ModelError, Stopped, TrainingStopped, UsageError
@@ -54,13 +54,13 @@ class _Window:
     real: int = 0
     grad_norm: float = 0.0
 
-    def add(self, batch: Batch, nll: float, grad_norm: float) -> None:
+    def add(self, parts: Sequence[Batch], nll: float, grad_norm: float) -> None:
         """Takes in one update."""
         self.updates += 1
         self.nll += nll
-        self.tgt_tokens += batch.tgt_tokens
-        self.positions += batch.src.numel() + batch.tgt_out.numel()
-        self.real += batch.src_tokens + batch.tgt_tokens
+        self.tgt_tokens += sum(part.tgt_tokens for part in parts)
+        self.positions += sum(part.src.numel() + part.tgt_out.numel() for part in parts)
+        self.real += sum(part.src_tokens + part.tgt_tokens for part in parts)
         self.grad_norm += grad_norm
 
 
@@ -106,13 +106,16 @@ class Trainer:
         self.fixed: dict[str, Any] = {}
 
     def run(self, stop: StopRequest) -> str:
-        """Updates until the recipe's number or its patience is reached: returns which. Stopped by a signal."""
+        """Updates until the recipe's number, its patience or its least rate: returns which. Stopped by a signal."""
         train, progress = self.recipe.train, self.progress
         window = _Window(time.monotonic())
         for pairs in self._stream():
             if train.patience is not None and progress.waited >= train.patience:
                 self._save_if_new()
                 return "patience"
+            if progress.plateau.ended(*at_update(train, max(progress.update, 1))[1:3]):
+                self._save_if_new()
+                return "rate"
             if progress.update >= train.updates:
                 return "updates"
             if stop.signal_number is not None:
@@ -155,7 +158,7 @@ class Trainer:
         rate = learning_rate(schedule, lr, update - before, self._epochs_done(), self.progress.plateau)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        nll, batch = self._gradients(pairs, update)
+        nll, parts = self._gradients(pairs, update)
         norm = self._clip()
         self.progress.batch += 1
         if not (math.isfinite(nll) and math.isfinite(norm)):
@@ -164,26 +167,37 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.progress.update, self.progress.skipped_in_a_row = update, 0
-        self.progress.tgt_tokens += batch.tgt_tokens
-        window.add(batch, nll, norm)
+        self.progress.tgt_tokens += sum(part.tgt_tokens for part in parts)
+        window.add(parts, nll, norm)
         self.rate = rate
         return True
 
-    def _gradients(self, pairs: Indices, update: int) -> tuple[float, Batch]:
-        """Gradients of the update's loss in the parameters; its summed negative log-likelihood, and the batch."""
+    def _gradients(self, pairs: Indices, update: int) -> tuple[float, list[Batch]]:
+        """Gradients of the update's loss in the parameters; its summed negative log-likelihood, and its parts."""
         train = self.recipe.train
         self.model.train()
-        batch = self.batches.load(pairs)
-        divisor = batch.tgt_tokens if train.loss_per == "token" else batch.sentences
-        parts = np.array_split(pairs, min(train.accumulate, len(pairs))) if train.accumulate > 1 else [pairs]
+        src, tgt = self._ids(pairs, update)
+        # Parts of about one length each: sampled pieces are not as long as those that the batch was made by.
+        by_length = np.lexsort(([len(ids) for ids in src], [len(ids) for ids in tgt]))
+        cut = (
+            np.array_split(by_length, min(train.accumulate, len(pairs))) if train.accumulate > 1 else [range(len(src))]
+        )
+        parts = [padded_batch([src[i] for i in part], [tgt[i] for i in part]) for part in cut]
+        divisor = sum(part.tgt_tokens if train.loss_per == "token" else part.sentences for part in parts)
         nll = 0.0
         for number, part in enumerate(parts):
             torch.manual_seed(_seed(train.seed, update, number))
-            piece = batch if len(parts) == 1 else self.batches.load(part)
-            sums = batch_loss(self.model, piece.to(self.device), train.label_smoothing)
+            sums = batch_loss(self.model, part.to(self.device), train.label_smoothing, train.r_drop)
             (sums.smoothed / divisor).backward()
             nll += float(sums.nll)
-        return nll, batch
+        return nll, parts
+
+    def _ids(self, pairs: Indices, update: int) -> tuple[Sequence[Ids], Sequence[Ids]]:
+        """Source and target ids of an update's pairs: as prepared, or their pieces drawn anew."""
+        amount, seed = self.recipe.train.subword_sampling, self.recipe.train.seed
+        if not amount:
+            return self.batches.ids(pairs)
+        return self.batches.sampled_ids(pairs, self.prepared.tokenizers, amount, _seed(seed, update, 0) % (1 << 31))
 
     def _clip(self) -> float:
         limit = self.recipe.train.clip_norm

@@ -432,3 +432,22 @@ def test_moses_words_come_back_on_real_text(shared_data: Path, language: str) ->
     moses = MosesWords(language)
     changed = [line for line in lines if moses.join(moses.split(line)) != line]
     assert len(changed) <= 0.015 * len(lines)
+
+
+class TestSampling:
+    @pytest.mark.parametrize("kind", ["bpe", "unigram"])
+    def test_drawn_pieces_are_the_same_text_and_a_function_of_the_seed(self, kind: str) -> None:
+        tokenizer = learned(kind)[0]
+        drawn = [tokenizer.sample(EN, 0.3, seed) for seed in (1, 2, 1)]
+        assert drawn[0] == drawn[2] != drawn[1]
+        assert all(tokenizer.decode(rows) == tokenizer.decode(tokenizer.encode(EN)) for rows in drawn)
+        assert drawn[0] != tokenizer.encode(EN)
+
+    def test_bpe_that_drops_no_merge_is_bpe(self) -> None:
+        tokenizer = learned("bpe")[0]
+        assert tokenizer.sample(EN, 0.0, 1) == tokenizer.encode(EN)
+
+    @pytest.mark.parametrize(("kind", "words"), [("word", "spaces"), ("char", "moses")])
+    def test_kinds_without_a_choice_draw_nothing(self, kind: str, words: str) -> None:
+        tokenizer = learned(kind, words, vocab=200 if kind == "word" else 48)[0]
+        assert tokenizer.sample(EN, 0.3, 1) == tokenizer.encode(EN)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.ops import additive
+from nmt.ops import additive, r_drop
 from nmt.ops.additive_decoder import decode
 from nmt.ops.cross_entropy import projected_cross_entropy
 from nmt.ops.gru import gru_scan, gru_step
@@ -107,3 +107,32 @@ def test_projected_cross_entropy_equals_torch(
     torch.testing.assert_close(nll, torch.nn.functional.cross_entropy(logits, targets, reduction="sum"))
     for ours, theirs in zip(torch.autograd.grad(loss * 3, inputs), torch.autograd.grad(truth * 3, inputs), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize(("smoothing", "alpha"), [(0.0, 0.0), (0.1, 5.0), (0.3, 1.0)])
+def test_r_drop_is_its_equation_with_its_gradients(
+    with_bias: bool, smoothing: float, alpha: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against autograd through Liang et al. 2021, equation 4 (halved), in blocks of other sizes than the batch."""
+    monkeypatch.setattr(r_drop, "BLOCK", 2 * 11 * 4)
+    monkeypatch.setattr(r_drop, "CACHED", 2 * 11 * 3)
+    N, D, V = 9, 5, 11
+    first, second, weight, bias = numbers(N, D), numbers(N, D), numbers(V, D), numbers(V)
+    targets = torch.randint(V, (N,))
+
+    def written_out() -> tuple[Tensor, Tensor]:
+        logs = [(x @ weight.T + (bias if with_bias else 0.0)).log_softmax(-1) for x in (first, second)]
+        nll = sum(-x.gather(1, targets[:, None]).sum() for x in logs)
+        smooth = sum(-x.mean(-1).sum() for x in logs)
+        kl = sum((p.exp() * (p - q)).sum() for p, q in (logs, reversed(logs)))
+        return ((1 - smoothing) * nll + smoothing * smooth) / 2 + alpha / 4 * kl, nll / 2  # pyright: ignore
+
+    inputs = [first, second, weight, *([bias] if with_bias else [])]
+    loss, nll = r_drop.r_drop_cross_entropy(
+        first, second, weight, bias if with_bias else None, targets, smoothing, alpha
+    )
+    wanted_loss, wanted_nll = written_out()
+    torch.testing.assert_close((loss, nll), (wanted_loss, wanted_nll))
+    found, wanted = torch.autograd.grad(3 * loss, inputs), torch.autograd.grad(3 * wanted_loss, inputs)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)

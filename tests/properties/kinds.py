@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from nmt.batch import Batch, padded_batch
+from nmt.layers.weight_norm import WeightNormLinear
 from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
 from nmt.recipe import Recipe
@@ -57,7 +58,16 @@ def shrunk(config: type[Section], width: int = 8, **fixed: Any) -> dict[str, Any
             values[name] = _small(name, field.default, width)
         elif isinstance(field.default, Section) and name != "initialization":
             values[name] = shrunk(type(field.default), width)
+        elif isinstance(field.default, list) and field.default:
+            # The first and the last part of a list, of two widths.
+            ends = (field.default[0], field.default[-1])[: len(field.default)]
+            values[name] = [_like(part, width + 4 * i) for i, part in enumerate(ends)]
     return values | fixed
+
+
+def _like(part: Section, width: int) -> dict[str, Any]:
+    """The values of a part of a list, its whole numbers small."""
+    return {n: _small(n, v, width) if isinstance(v, int) else v for n, v in part.model_dump().items()}
 
 
 def tiny(config: type[Section], width: int = 8, **fixed: Any) -> Any:
@@ -100,6 +110,10 @@ def build(config: Any, dtype: torch.dtype = torch.float64, n_tgt: int = N_TGT, s
     for parameter in model.parameters():
         scale = bool((parameter == 1).all())  # as that of a layer normalisation: it stays about 1
         nn.init.uniform_(parameter, 0.5, 1.5) if scale else nn.init.uniform_(parameter, -0.7, 0.7)
+    for module in model.modules():
+        if isinstance(module, WeightNormLinear):  # its W is about as large as any other, g not |v|
+            with torch.no_grad():
+                module.g.copy_(module.v.norm(dim=1) * torch.empty_like(module.g).uniform_(0.4, 0.8))
     return model.eval()
 
 

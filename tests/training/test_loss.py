@@ -137,3 +137,10 @@ def test_the_gradient_is_scaled_down_to_the_norm_and_never_up() -> None:
         assert trainer._clip() == pytest.approx(13 * scale)
         found = torch.cat([p.grad for p in trainer.parameters if p.grad is not None])
         torch.testing.assert_close(found, torch.tensor([3.0, 4.0, 12.0]) * wanted)
+
+
+def test_without_dropout_r_drop_is_the_plain_loss() -> None:
+    torch.manual_seed(0)
+    model, batch = Bigrams(10).double(), batch_of(PAIRS)
+    plain, drawn = batch_loss(model, batch, 0.1), batch_loss(model, batch, 0.1, r_drop=5.0)
+    torch.testing.assert_close((drawn.smoothed, drawn.nll), (plain.smoothed, plain.nll))

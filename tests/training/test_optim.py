@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from nmt.recipe import (
@@ -14,6 +15,7 @@ from nmt.recipe import (
     Constant,
     Halving,
     InverseSqrt,
+    Linear,
     Noam,
     Optimizer,
     Plateau,
@@ -53,6 +55,13 @@ def test_noam_of_the_base_model_peaks_at_the_papers_rate() -> None:
     assert max(range(3990, 4011), key=lambda u: rate(schedule, 1.0, u)) == 4000
 
 
+def test_linear_rises_and_falls_to_zero() -> None:
+    schedule = Linear(kind="linear", warmup_updates=10, until_update=110)
+    wanted = {1: 0.2, 5: 1.0, 10: 2.0, 60: 1.0, 109: 0.02, 110: 0.0, 500: 0.0}
+    assert {u: rate(schedule, 2.0, u) for u in wanted} == pytest.approx(wanted, rel=1e-12)
+    assert rate(Linear(kind="linear", until_update=4), 1.0, 1) == 0.75
+
+
 def test_halving_is_that_of_sutskever() -> None:
     """Sutskever et al. 2014, 3.4: rate 0.7; after 5 epochs halved every half epoch; 7.5 epochs in all."""
     schedule = Halving(kind="halving", from_epoch=5, every_epochs=0.5)
@@ -87,6 +96,37 @@ def test_plateau_cuts_after_its_patience_and_not_below_the_least_rate() -> None:
     assert after(2.95) == 0.25
     assert after(2.95, 2.95) == 0.2
     assert state.best == 2.9
+
+
+def test_plateau_can_cut_at_every_validation_after_the_first_and_ends_below_a_rate() -> None:
+    """Gehring et al. 2017, 4.2: "0.25 and once the validation perplexity stops improving, we reduce the learning rate
+    by an order of magnitude after each epoch until it falls below 1e-4".
+    """
+    schedule = Plateau(kind="plateau", factor=0.1, patience=1, after_first="every", end_below=1e-4)
+    state, rates = PlateauState(), []
+    for loss in (5.0, 4.0, 4.1, 3.0, 2.0, 1.0):  # one stall; later losses are better
+        assert not state.ended(0.25, schedule)
+        state.observe(loss, schedule)
+        rates.append(learning_rate(schedule, 0.25, 9, 0.0, state))
+    assert rates == pytest.approx([0.25, 0.25, 0.025, 0.0025, 0.00025, 0.000025])
+    assert state.ended(0.25, schedule)
+    assert state.best == 1.0
+    for other in (Plateau(kind="plateau"), Constant()):
+        assert not state.ended(0.25, other)
+    assert not PlateauState().ended(1e-5, schedule)  # it was never cut
+
+
+def test_plateau_waits_for_another_stall_unless_told_otherwise() -> None:
+    schedule = Plateau(kind="plateau", factor=0.1, patience=1, end_below=1e-4)
+    state = PlateauState()
+    for loss in (5.0, 4.0, 4.1, 3.0, 2.0, 1.0):
+        state.observe(loss, schedule)
+    assert state.factor == 0.1
+
+
+def test_an_end_that_cannot_come_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"end_below 0\.0001 needs a min_lr smaller than it, not 0\.0001"):
+        Plateau(kind="plateau", end_below=1e-4, min_lr=1e-4)
 
 
 def test_a_switch_begins_its_own_schedule_at_its_update() -> None:

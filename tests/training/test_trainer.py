@@ -50,6 +50,15 @@ def test_patience_ends_the_training_and_the_end_is_saved(warm: Warm, tmp_path: P
     assert [(event["reason"], event["update"]) for event in events(folder, "end")] == [("patience", 8)]
 
 
+def test_a_plateau_ends_the_training_below_its_rate_and_the_end_is_saved(warm: Warm, tmp_path: Path) -> None:
+    """The loss rises from the first validation on: 0.08 is cut to 0.008 at update 4, to 0.0008 at update 6."""
+    schedule = {"kind": "plateau", "patience": 1, "factor": 0.1, "after_first": "every", "end_below": 1e-3}
+    folder = trained(warm, tmp_path, lr=0.08, schedule=schedule, validate_every=2, save_every=5)
+    assert rates(folder) == [*[0.08] * 4, *[pytest.approx(0.008)] * 2]
+    assert saved_updates(folder / "runs" / "tiny") == [6]
+    assert [(event["reason"], event["update"]) for event in events(folder, "end")] == [("rate", 6)]
+
+
 def test_the_average_of_the_best_is_taken_where_it_is_no_worse(warm: Warm, tmp_path: Path) -> None:
     """All BLEU are 0: the earliest are the best, and their mean is as good."""
     folder = trained(warm, tmp_path, validate_every=2, average={"of": "best", "count": 3})

@@ -1,0 +1,25 @@
+"""Dropout (Srivastava et al. 2014), with cheaper random numbers on a CPU."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_LEVELS = 1 << 16
+
+
+def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
+    """x with each element zeroed with probability p and the others divided by 1 - p; x itself when not training.
+
+    On a CPU torch draws a number in double precision for each element, which takes a sixth of a small Transformer's
+    update. Here each element takes 16 of an integer's 64 random bits: p is rounded to 1/65,536, and the others are
+    divided by exactly what the rounded p leaves. Draws from torch's generator, so a seed gives the same mask again.
+    """
+    if not training or p == 0.0:
+        return x
+    if x.device.type != "cpu":
+        return F.dropout(x, p)
+    zeroed = round(p * _LEVELS)
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
+    bits = words.view(torch.int16)[: x.numel()].view(x.shape)  # uniform in -32768 .. 32767
+    scale = (bits >= zeroed - _LEVELS // 2).to(x.dtype).mul_(_LEVELS / (_LEVELS - zeroed))
+    return x * scale
