@@ -38,6 +38,11 @@ def lstm_shapes(layer: str, n_in: int, n: int) -> dict[str, tuple[int, ...]]:
     return table
 
 
+def gates_together(name: str) -> str:
+    """The name without its gate: groups a layer's W_i, W_f, W_o and W_g, its U_* and its b_*; others are themselves."""
+    return name[:-2] if name.startswith(("enc_", "dec_")) and name[-2:] in {f"_{gate}" for gate in GATES} else name
+
+
 def lstm_step(p: Mapping[str, Node], layer: str, x: Node, state: LstmState) -> LstmState:
     """The state after reading x (n_in,)."""
 

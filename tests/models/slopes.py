@@ -25,16 +25,25 @@ def assert_slope(derived: float, measured: float, what: str) -> None:
 
 
 def assert_gradient_is_slope(
-    loss: Loss, params: Mapping[str, Array], gradient: Mapping[str, Array], seed: int = 0
+    loss: Loss,
+    params: Mapping[str, Array],
+    gradient: Mapping[str, Array],
+    group: Callable[[str], str] = str,
+    seed: int = 0,
 ) -> None:
-    """Along a random direction through each parameter, each on its own and all of its entries at once."""
+    """Along a random direction through each parameter, all of its entries at once.
+
+    Parameters of the same `group` share a direction; without one each has its own.
+    """
     assert gradient.keys() == params.keys()
     rng = np.random.default_rng(seed)
+    groups: dict[str, dict[str, Array]] = {}
     for name, array in params.items():
         assert gradient[name].shape == array.shape, name
-        direction = rng.normal(size=array.shape) / np.sqrt(array.size)
-        measured = slope(loss, params, {name: direction})
-        assert_slope(float(np.sum(gradient[name] * direction)), measured, name)
+        groups.setdefault(group(name), {})[name] = rng.normal(size=array.shape) / np.sqrt(array.size)
+    for name, direction in groups.items():
+        derived = sum(float(np.sum(gradient[member] * d)) for member, d in direction.items())
+        assert_slope(derived, slope(loss, params, direction), name)
 
 
 def dead(gradient: Mapping[str, Array]) -> set[str]:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.models.lstm_numpy import gates_together
 from tests.models.luong_numpy import (
     Attention,
     Result,
+    Score,
     Sizes,
     as_given,
     backward,
@@ -65,7 +67,7 @@ def assert_gradient_of(attention: Attention, sizes: Sizes) -> None:
     def loss(moved: Mapping[str, Array]) -> float:
         return run(moved, attention, SRC[-4:], TGT[:3]).loss
 
-    assert_gradient_is_slope(loss, params, backward(run(params, attention, SRC[-4:], TGT[:3])))
+    assert_gradient_is_slope(loss, params, backward(run(params, attention, SRC[-4:], TGT[:3])), gates_together)
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS, ids=str)
@@ -100,12 +102,13 @@ def torch_lstm(params: Mapping[str, Array], side: str) -> torch.nn.LSTM:
     """nn.LSTM with the same weights; its rows are the gates i, f, g, o, its second bias is zero."""
     layers = SIZES.layers
     lstm = torch.nn.LSTM(params[f"{side}_1_W_i"].shape[1], SIZES.n, layers, dtype=torch.float64)
-    with torch.no_grad():
-        for layer in range(1, layers + 1):
-            for theirs, ours in (("weight_ih", "W"), ("weight_hh", "U"), ("bias_ih", "b")):
-                rows = np.concatenate([params[f"{side}_{layer}_{ours}_{gate}"] for gate in "ifgo"])
-                getattr(lstm, f"{theirs}_l{layer - 1}").copy_(torch.from_numpy(rows))
-            getattr(lstm, f"bias_hh_l{layer - 1}").zero_()
+    weights: dict[str, torch.Tensor] = {}
+    for k in range(layers):
+        for theirs, ours in (("weight_ih", "W"), ("weight_hh", "U"), ("bias_ih", "b")):
+            rows = np.concatenate([params[f"{side}_{k + 1}_{ours}_{gate}"] for gate in "ifgo"])
+            weights[f"{theirs}_l{k}"] = torch.from_numpy(rows)
+        weights[f"bias_hh_l{k}"] = torch.zeros(4 * SIZES.n)
+    lstm.load_state_dict(weights)
     return lstm
 
 
@@ -231,7 +234,7 @@ def test_location_uses_the_top_part_of_a_fixed_vector(S: int):
 
 
 @pytest.mark.parametrize("score", ["dot", "general", "concat"])
-def test_a_monotonic_window_holds_a_softmax_of_its_own(score):
+def test_a_monotonic_window_holds_a_softmax_of_its_own(score: Score):
     attention = Attention(score=score, reach="local_m", D=1, input_feeding=False)
     params = example(attention)
     near, far = run(params, attention), run(params, replace(attention, reach="global"))
@@ -255,6 +258,13 @@ def test_a_predicted_window_is_a_softmax_times_a_gaussian(first: int):
     np.testing.assert_allclose(near.a, expected, rtol=0, atol=1e-15)
     assert np.all(near.a.sum(axis=1) < 0.95)
     assert 0 < np.sum(near.a == 0) < near.a.size / 2
+
+
+@pytest.mark.parametrize("score", ["general", "location"])
+def test_where_counting_starts_moves_no_monotonic_window(score: Score):
+    attention = Attention(score=score, reach="local_m", D=1)
+    params = example(attention)
+    np.testing.assert_array_equal(run(params, attention).a, run(params, replace(attention, first=0)).a)
 
 
 def test_a_window_as_wide_as_the_sentence_is_global():
