@@ -67,6 +67,9 @@ class BahdanauConfig(Section):
     """Hidden layer of the alignment model (n')."""
     d_maxout: Positive = 500
     """Maxout units of the readout (l)."""
+    reset: Literal["before", "after"] = "before"
+    """Where the reset gates act: before the recurrent matrix, as in the paper, or after it and on a bias of their own,
+    as in torch.nn.GRU and cuDNN."""
     dropout: Probability = 0.0
     """Dropout on embeddings, annotations and readout. Not in the paper."""
     tied_output: bool = False
@@ -289,8 +292,59 @@ class ConvS2SConfig(Section):
         return self
 
 
+class RNNConfig(Section):
+    """The recurrent encoder-decoder with cell and attention to choose, everything else equal; nobody's own model."""
+
+    kind: Literal["rnn"]
+    cell: Literal["gru", "lstm"] = "gru"
+    """The unit of every layer."""
+    attention: Literal["luong", "bahdanau", "none"] = "luong"
+    """How the decoder looks back: with the state of this step and input feeding (luong), with the state before, the
+    context going into the recurrence (bahdanau), or not at all: one vector at every step (none)."""
+    score: Literal["dot", "general", "concat", "location"] = "general"
+    """For attention luong: how a source position is scored."""
+    reach: Literal["global", "local_m", "local_p"] = "global"
+    """For attention luong: over all source positions, those about the same place (local_m) or a predicted one
+    (local_p)."""
+    window: Positive = 10
+    """For local reaches: how many positions to either side (D)."""
+    max_source: Positive = 50
+    """For score location: the fixed width; later source positions are never looked at."""
+    input_feeding: bool = True
+    """For attention luong: the attentional vector of a step goes into the next one."""
+    n_layers: Positive = 1
+    """Layers of the encoder, the lowest reading both ways, and of the decoder."""
+    d_embed: Positive = 256
+    """Word embedding."""
+    d_hidden: Positive = 512
+    """State of each layer, annotation and attentional vector; even, half of the lowest encoder layer's each way."""
+    d_align: Positive = 256
+    """Hidden layer of the alignment, for attention bahdanau and score concat."""
+    dropout: Probability = 0.0
+    """Dropout on what enters each layer from below, and before the output; never from step to step."""
+    tied_output: bool = False
+    """The output matrix is the target embedding; needs d_hidden equal to d_embed."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        _check_tied_output(self.tied_output, self.d_hidden, self.d_embed)
+        if self.d_hidden % 2:
+            raise ValueError(f"d_hidden must be even, half of it reading each way, not {self.d_hidden}")
+        return self
+
+
 ModelConfig = Annotated[
-    BahdanauConfig | TransformerConfig | ConvS2SConfig | ChoConfig | SutskeverConfig | LuongConfig | GNMTConfig,
+    BahdanauConfig
+    | TransformerConfig
+    | ConvS2SConfig
+    | ChoConfig
+    | SutskeverConfig
+    | LuongConfig
+    | GNMTConfig
+    | RNNConfig,
     Field(discriminator="kind"),
 ]
 """A kind's name decides its class; add new ones here."""

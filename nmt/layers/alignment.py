@@ -1,4 +1,6 @@
-"""Luong's attention: which function scores the source positions, and how far it reaches; ops/luong.py has the laws."""
+"""Attention as layers: Bahdanau's, and Luong's with its scores and reaches; ops/additive.py and ops/luong.py have the
+laws.
+"""
 
 from typing import Literal
 
@@ -96,3 +98,25 @@ class LuongAlignment(nn.Module):
     def _matrix(self) -> Tensor:
         assert self.W_a is not None
         return self.W_a
+
+
+class AdditiveAlignment(nn.Module):
+    """alpha and c of Bahdanau et al. 2015 (A.1.2): e_j = v_a . tanh(W_a s + U_a h_j + b_a), over the whole source."""
+
+    def __init__(self, d_query: int, d_memory: int, d_align: int) -> None:
+        super().__init__()
+        self.W_a = nn.Linear(d_query, d_align, bias=False)
+        self.U_a = nn.Linear(d_memory, d_align)
+        self.v_a = nn.Parameter(torch.empty(d_align))
+
+    def keys(self, annotations: Tensor) -> Tensor:
+        """U_a h + b_a, once a sentence: annotations (B, S, D) -> (B, S, A)."""
+        return linear(annotations, self.U_a.weight, self.U_a.bias)
+
+    def attend(
+        self, query: Tensor, position: Tensor, keys: Tensor, annotations: Tensor, keep: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """c (B, Q, D) in the dtype of annotations (B, S, D) and alpha (B, Q, S) float32, for queries s (B, Q, H); the
+        target position (B, Q), which Luong's attention may ask for, says nothing here.
+        """
+        return additive.attend(linear(query, self.W_a.weight), keys, annotations, self.v_a, keep)

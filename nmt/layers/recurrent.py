@@ -4,6 +4,7 @@ What a layer carries from step to step is a tuple of tensors (B, H) float32 whos
 (h, c) of an LSTM. That is all that stacks and decoders know of a cell, so one word exchanges it for the other.
 """
 
+from collections.abc import Callable
 from typing import Literal, cast
 
 import torch
@@ -15,6 +16,7 @@ from nmt.ops.linear import linear, wide
 from nmt.ops.lstm import lstm_scan, lstm_step
 
 Carry = tuple[Tensor, ...]
+Stepper = Callable[[Tensor, Carry], Carry]
 
 Reset = Literal["before", "after"]
 """Whether the reset gate acts before the recurrent matrix (U (r * h)) or after it (r * (U h + b_U))."""
@@ -58,8 +60,12 @@ class GRU(nn.Module):
 
     def step(self, x: Tensor, carry: Carry) -> Carry:
         """One step: x (B, I)."""
-        projected = linear(x, self.W.weight, self.W.bias)
-        return (gru_step(projected, carry[0], self.U_zr.to(x.dtype), self.U.to(x.dtype), self.U_bias),)
+        return self.stepper(x.dtype)(linear(x, self.W.weight, self.W.bias), carry)
+
+    def stepper(self, dtype: torch.dtype) -> Stepper:
+        """`step` for a loop: from W x + b (B, 3H), with the matrices cast once."""
+        U_zr, U = self.U_zr.to(dtype), self.U.to(dtype)
+        return lambda sums, carry: (gru_step(sums, carry[0], U_zr, U, self.U_bias),)
 
 
 class LSTM(nn.Module):
@@ -86,8 +92,12 @@ class LSTM(nn.Module):
 
     def step(self, x: Tensor, carry: Carry) -> Carry:
         """One step: x (B, I)."""
-        h, c = carry
-        return lstm_step(linear(x, self.W.weight, self.W.bias), h, c, self.U.to(x.dtype))
+        return self.stepper(x.dtype)(linear(x, self.W.weight, self.W.bias), carry)
+
+    def stepper(self, dtype: torch.dtype) -> Stepper:
+        """`step` for a loop: from W x + b (B, 4H), with the matrix cast once."""
+        U = self.U.to(dtype)
+        return lambda sums, carry: lstm_step(sums, carry[0], carry[1], U)
 
 
 CELLS: dict[str, type[GRU | LSTM]] = {"gru": GRU, "lstm": LSTM}
@@ -162,5 +172,57 @@ class Stack(nn.Module):
             h = now[-1][0]
         return tuple(now)
 
+    def fed_steps(self, y: Tensor) -> Callable[[int, Tensor, tuple[Carry, ...]], tuple[Carry, ...]]:
+        """`step` for a loop over y (T, B, E) where the lowest layer reads [y_t; fed], fed (B, F) being known only at t.
+
+        Gives a function of t, fed and what the layers carry; what needs no state is done here, for all t at once.
+        """
+        dtype, E = y.dtype, y.shape[-1]
+        layers = [cast(LSTM, layer) for layer in self.layers]
+        W, b = layers[0].W.weight, layers[0].W.bias
+        words, W_fed = linear(y, W[:, :E], b).unbind(0), W[:, E:].to(dtype)
+        into = [(layer.W.weight.to(dtype), layer.W.bias.to(dtype)) for layer in layers[1:]]
+        steppers = [layer.stepper(dtype) for layer in layers]
+
+        def step(t: int, fed: Tensor, carries: tuple[Carry, ...]) -> tuple[Carry, ...]:
+            now = [steppers[0](words[t] + fed.to(dtype) @ W_fed.T, carries[0])]
+            for i, (W, b) in enumerate(into, 1):
+                now.append(steppers[i](linear(self._into(i, now[-1][0], dtype), W, b), carries[i]))
+            return tuple(now)
+
+        return step
+
     def _into(self, i: int, h: Tensor, dtype: torch.dtype) -> Tensor:
         return dropout(h, self.dropout if i else 0.0, self.training).to(dtype)
+
+
+class BidirectionalStack(nn.Module):
+    """A stack whose lowest layer reads the sentence both ways, with d_hidden / 2 units each way side by side.
+
+    All layers are d_hidden wide, so that a decoder of as many layers can go on from what each carries at its end.
+    Dropout as in Stack.
+    """
+
+    def __init__(
+        self, cell: Literal["gru", "lstm"], d_input: int, d_hidden: int, n_layers: int, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        assert d_hidden % 2 == 0, "half of the units read each way"
+        self.forward_layer = CELLS[cell](d_input, d_hidden // 2)
+        self.backward_layer = CELLS[cell](d_input, d_hidden // 2, reverse=True)
+        self.above = Stack(cell, d_hidden, d_hidden, n_layers - 1, dropout) if n_layers > 1 else None
+        self.dropout = dropout
+
+    def scan(self, x: Tensor, keep: Tensor) -> tuple[Tensor, tuple[Carry, ...]]:
+        """Inputs (S, B, I), keep (S, B) -> top states (S, B, H) float32, what each layer carries at its end: the lowest
+        one's two directions at the last and at the first word.
+        """
+        (to_right, at_last), (to_left, at_first) = (
+            way.scan(x, keep) for way in (self.forward_layer, self.backward_layer)
+        )
+        h = torch.cat([to_right, to_left], dim=-1)
+        lowest = tuple(torch.cat(ends, dim=-1) for ends in zip(at_last, at_first, strict=True))
+        if self.above is None:
+            return h, (lowest,)
+        h, carries = self.above.scan(dropout(h, self.dropout, self.training).to(x.dtype), keep)
+        return h, (lowest, *carries)

@@ -8,7 +8,8 @@ Where others differ and this file does not: the query is s_{i-1}, not s_i; the r
 matrix; the context enters both gates; the readout sees s_{i-1}, y_{i-1} and c_i (A.2.2; equation 4 writes s_i, the
 appendix and the authors' program s_{i-1}); s_0 comes from the backward state of the first word.
 
-Ours, not the paper's, and off by default: dropout, tied embeddings.
+Ours, not the paper's, and off by default: dropout, tied embeddings, `reset: after` (encoder and decoder as torch.nn.GRU
+and cuDNN have the unit: the reset gate acts after the recurrent matrix, and on a bias of its own; ops/gru.py).
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt.batch import Batch
-from nmt.layers.recurrent import BidirectionalGRU
+from nmt.layers.recurrent import BidirectionalGRU, Reset
 from nmt.models.contract import Memory, Seq2Seq, State, Step
 from nmt.ops import additive, additive_decoder
 from nmt.ops.gru import gru_step
@@ -45,6 +46,8 @@ class BahdanauState(State):
 class Bahdanau(Seq2Seq):
     """The encoder-decoder with additive attention, its decoder as appendix A.2.2 has it."""
 
+    U_bias: nn.Parameter | None
+
     def __init__(
         self,
         n_src: int,
@@ -56,12 +59,13 @@ class Bahdanau(Seq2Seq):
         dropout: float = 0.0,
         tied_output: bool = False,
         tied_embeddings: bool = False,
+        reset: Reset = "before",
     ) -> None:
         super().__init__()
         m, n, l = d_embed, d_hidden, d_maxout  # noqa: E741
         self.src_embed = nn.Embedding(n_src, m)  # E of A.2.1, shared by both directions
         self.tgt_embed = self.src_embed if tied_embeddings else nn.Embedding(n_tgt, m)  # E of A.2.2
-        self.encoder = BidirectionalGRU(m, n)
+        self.encoder = BidirectionalGRU(m, n, reset)
         self.W_s = nn.Linear(n, n)
         self.W_a = nn.Linear(n, d_align, bias=False)
         self.U_a = nn.Linear(2 * n, d_align)
@@ -70,6 +74,7 @@ class Bahdanau(Seq2Seq):
         self.W = nn.Linear(m, 3 * n)
         self.U_zr = nn.Parameter(torch.empty(2 * n, n))
         self.U = nn.Parameter(torch.empty(n, n))
+        self.U_bias = nn.Parameter(torch.empty(n)) if reset == "after" else None
         self.C = nn.Linear(2 * n, 3 * n, bias=False)
         self.U_o = nn.Linear(n, 2 * l)
         self.V_o = nn.Linear(m, 2 * l, bias=False)
@@ -107,7 +112,7 @@ class Bahdanau(Seq2Seq):
         c = c.view(R, -1)  # (R, 2H)
         features = self._readout(s.to(dtype), y, c)
         x = linear(y, self.W.weight, self.W.bias) + linear(c, self.C.weight)  # (R, 3H)
-        s = gru_step(x, s, self.U_zr.to(dtype), self.U.to(dtype))
+        s = gru_step(x, s, self.U_zr.to(dtype), self.U.to(dtype), self.U_bias)
         return Step(features, BahdanauState(s), weights.reshape(R, 1, 1, -1) if want_weights else None)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -125,6 +130,7 @@ class Bahdanau(Seq2Seq):
             v=self.v_a.to(dtype),
             U_zr=self.U_zr.to(dtype),
             U=self.U.to(dtype),
+            u_bias=self.U_bias,
         )  # (T, B, H), (T, B, S)
         c = weights.transpose(0, 1).to(dtype) @ memory.annotations  # (B, T, 2H)
         return self._readout(states.transpose(0, 1).to(dtype), y.transpose(0, 1), c)

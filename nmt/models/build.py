@@ -6,6 +6,7 @@ from nmt.models.contract import Seq2Seq
 from nmt.models.convs2s import ConvS2S
 from nmt.models.gnmt import GNMT
 from nmt.models.luong import Luong
+from nmt.models.rnn import RNN
 from nmt.models.sutskever import Sutskever
 from nmt.models.transformer import Transformer
 from nmt.recipe_models import (
@@ -16,6 +17,7 @@ from nmt.recipe_models import (
     GNMTConfig,
     LuongConfig,
     ModelConfig,
+    RNNConfig,
     SutskeverConfig,
     TransformerConfig,
 )
@@ -38,6 +40,7 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 dropout=config.dropout,
                 tied_output=config.tied_output,
                 tied_embeddings=config.tied_embeddings,
+                reset=config.reset,
             )
         case ChoConfig():
             return Cho(
@@ -120,6 +123,25 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 encoder=_layers(config.encoder),
                 decoder=_layers(config.decoder or config.encoder),
                 max_positions=config.max_positions,
+                dropout=config.dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
+            )
+        case RNNConfig():
+            return RNN(
+                n_src,
+                n_tgt,
+                cell=config.cell,
+                attention=config.attention,
+                n_layers=config.n_layers,
+                d_embed=config.d_embed,
+                d_hidden=config.d_hidden,
+                d_align=config.d_align,
+                score=config.score,
+                reach=config.reach,
+                window=config.window,
+                max_source=config.max_source,
+                input_feeding=config.input_feeding,
                 dropout=config.dropout,
                 tied_output=config.tied_output,
                 tied_embeddings=config.tied_embeddings,

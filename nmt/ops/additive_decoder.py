@@ -11,11 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.ops.gru import gru_step_backward
+from nmt.ops import gru
 
 
 def decode(
-    x: Tensor, s0: Tensor, keys: Tensor, values: Tensor, keep: Tensor, W_a: Tensor, v: Tensor, U_zr: Tensor, U: Tensor
+    x: Tensor,
+    s0: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    keep: Tensor,
+    W_a: Tensor,
+    v: Tensor,
+    U_zr: Tensor,
+    U: Tensor,
+    u_bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """States before each target position and the attention weights there (Bahdanau et al. 2015, A.1.2 and A.2.2).
 
@@ -23,11 +32,12 @@ def decode(
     s0      (B, H) float32 (float64 in tests of gradients)
     keys    (B, S, A): U_a h + b_a;  values (B, S, 3H): C h;  keep (B, S) bool
     W_a     (A, H);  v (A,);  U_zr (2H, H);  U (H, H): their dtype is that of the products
+    u_bias  (H,) where the reset gate acts after the recurrent matrix (ops/gru.py)
     -> states (T, B, H) float32: s_0 .. s_{T-1}; weights (T, B, S) float32.
     The state after the last position is not computed: nothing asks for it. Keeps T*B*S*A numbers of keys' type for the
     backward.
     """
-    return _Decode.apply(x, s0, keys, values, keep, W_a, v, U_zr, U)  # pyright: ignore[reportReturnType]
+    return _Decode.apply(x, s0, keys, values, keep, W_a, v, U_zr, U, u_bias)  # pyright: ignore[reportReturnType]
 
 
 class _Decode(torch.autograd.Function):
@@ -43,42 +53,39 @@ class _Decode(torch.autograd.Function):
         v: Tensor,
         U_zr: Tensor,
         U: Tensor,
+        u_bias: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         T, B, H = x.shape[0], x.shape[1], U.shape[0]
         S, A = keys.shape[1], keys.shape[2]
-        from_state = torch.cat([W_a, U_zr])  # (A + 2H, H): one product gives the query and the gates' share
+        recurrent = gru.state_matrix(U_zr, U, u_bias)
+        from_state = torch.cat([W_a, recurrent])  # one product gives the query and the gates' share
         hide = torch.zeros((B, S), dtype=s0.dtype, device=x.device).masked_fill_(~keep, float("-inf"))
         states = x.new_empty((T, B, H), dtype=s0.dtype)
         weights = x.new_empty((T, B, S), dtype=s0.dtype)
-        gates = x.new_empty((T, B, 3 * H), dtype=s0.dtype)
+        parts = gru.parts_of(x, u_bias, s0.dtype)
         tanhs = keys.new_empty((T, B, S, A))
-        s = s0
+        states[0] = s0
         for t in range(T):
-            states[t] = s
-            q_zr = s.to(U.dtype) @ from_state.T  # (B, A + 2H)
-            tanh = torch.tanh(torch.add(keys, q_zr[:, None, :A], out=tanhs[t]), out=tanhs[t])  # (B, S, A)
+            q = states[t].to(U.dtype) @ from_state.T  # the query (B, A), then the share of z, r
+            tanh = torch.add(keys, q[:, None, :A], out=tanhs[t]).tanh_()  # (B, S, A)
             weights[t] = ((tanh @ v).to(s0.dtype) + hide).softmax(dim=-1)
             if t == T - 1:
                 break
-            pre = x[t].to(s0.dtype) + torch.bmm(weights[t][:, None].to(values.dtype), values)[:, 0].to(
-                s0.dtype
-            )  # (B, 3H)
-            zr = torch.sigmoid(pre[:, : 2 * H] + q_zr[:, A:].to(s0.dtype))
-            z, r = zr[:, :H], zr[:, H:]
-            n = torch.tanh(pre[:, 2 * H :] + ((r * s).to(U.dtype) @ U.T).to(s0.dtype))
-            s = torch.lerp(s, n, z)
-            gates[t, :, : 2 * H], gates[t, :, 2 * H :] = zr, n
-        ctx.save_for_backward(keys, values, W_a, v, U_zr, U, states, weights, gates, tanhs)
+            parts[t, :, -3 * H :].add_(torch.bmm(weights[t][:, None].to(values.dtype), values)[:, 0])
+            parts[t, :, :-H].add_(q[:, A:])
+            gru.finish(parts[t], states[t], U, None, out=states[t + 1])
+        ctx.save_for_backward(keys, values, W_a, v, recurrent, U, u_bias, states, weights, parts, tanhs)
         ctx.x_dtype = x.dtype
         return states, weights
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         dstates, dweights = grads
-        keys, values, W_a, v, U_zr, U, states, weights, gates, tanhs = ctx.saved_tensors
+        keys, values, W_a, v, recurrent, U, u_bias, states, weights, parts, tanhs = ctx.saved_tensors
         T, B, H = states.shape
-        dx = torch.empty_like(gates)
-        dx[T - 1] = 0.0
+        dparts = gru.slopes(parts, states)
+        dparts[T - 1] = 0.0
+        dx = dparts[:, :, -3 * H :]
         dq = keys.new_empty((T, B, W_a.shape[0]))
         dscores = torch.empty_like(weights)
         dkeys = torch.zeros_like(keys, dtype=states.dtype)  # of tanh's argument, still to be multiplied by v
@@ -87,7 +94,7 @@ class _Decode(torch.autograd.Function):
         for t in range(T - 1, -1, -1):
             dp = dweights[t]
             if t < T - 1:
-                ds = gru_step_backward(ds, gates[t], states[t], U_zr, U, out=dx[t])
+                ds = gru.finish_backward(ds, dparts[t], parts[t], states[t], recurrent, U)
                 dp = dp + torch.bmm(values, dx[t].to(values.dtype)[:, :, None])[:, :, 0].to(states.dtype)
             dscores[t] = weights[t] * (dp - (dp * weights[t]).sum(dim=-1, keepdim=True))
             # d(v . tanh(u)) / du = v (1 - tanh^2); v comes in after the sums over positions.
@@ -96,10 +103,8 @@ class _Decode(torch.autograd.Function):
             dq[t] = g.sum(dim=1) * v
             ds = ds + (dq[t].to(W_a.dtype) @ W_a).to(states.dtype) + dstates[t]
         dtype = U.dtype
-        flat, rows = dx[: T - 1].flatten(0, 1).to(dtype), states[: T - 1].flatten(0, 1)
-        dU_zr = flat[:, : 2 * H].T @ rows.to(dtype)
-        dU = flat[:, 2 * H :].T @ (gates[: T - 1].flatten(0, 1)[:, H : 2 * H] * rows).to(dtype)
+        dU_zr, dU, du_bias = gru.parameter_gradients(dparts[: T - 1], parts[: T - 1], states[: T - 1], dtype, u_bias)
         dW_a = dq.flatten(0, 1).T @ states.flatten(0, 1).to(dtype)
         dv = dscores.flatten().to(dtype) @ tanhs.flatten(0, 2)
         dvalues = weights.permute(1, 2, 0).to(dtype) @ dx.transpose(0, 1).to(dtype)  # (B, S, T) (B, T, 3H)
-        return dx.to(ctx.x_dtype), ds, (dkeys * v).to(keys.dtype), dvalues, None, dW_a, dv, dU_zr, dU
+        return dx.to(ctx.x_dtype), ds, (dkeys * v).to(keys.dtype), dvalues, None, dW_a, dv, dU_zr, dU, du_bias

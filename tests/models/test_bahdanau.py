@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from nmt.batch import BOS, EOS, padded_batch
-from nmt.models.bahdanau import Bahdanau
+from nmt.models.bahdanau import Bahdanau, BahdanauState
 from nmt.models.contract import stepwise_logits
 from nmt.training.loss import batch_loss
 from tests.models import bahdanau_numpy as paper
@@ -161,3 +162,83 @@ def test_ties_share_one_table() -> None:
     assert tied.projection.weight is tied.tgt_embed.weight is tied.src_embed.weight
     free = Bahdanau(20, 20, 8, 6, 5, 8)
     assert sum(p.numel() for p in free.parameters()) - sum(p.numel() for p in tied.parameters()) == 2 * 20 * 8
+
+
+# The reset after the recurrent matrix, as torch.nn.GRU has it.
+
+
+def with_reset_after() -> tuple[Bahdanau, nn.GRU, nn.GRUCell]:
+    """The model with random numbers, and torch's layers with the same ones as its encoder and its decoder's unit.
+
+    In torch the order is r, z, n, and z weighs the old state, so that its parameters are ours negated.
+    """
+    torch.manual_seed(5)
+    n, m = SIZES.n, SIZES.m
+    model = Bahdanau(
+        SIZES.K_x, SIZES.K_y, d_embed=m, d_hidden=n, d_align=SIZES.n_prime, d_maxout=SIZES.maxout, reset="after"
+    ).double()
+    model.compute_dtype = torch.float64
+    for parameter in model.parameters():
+        nn.init.uniform_(parameter, -0.7, 0.7)
+    encoder, decoder = nn.GRU(m, n, bidirectional=True).double(), nn.GRUCell(m + 2 * n, n).double()
+
+    def torchs(W: torch.Tensor) -> torch.Tensor:
+        z, r, rest = W.split([n, n, W.shape[0] - 2 * n])
+        return torch.cat([r, -z, rest]).detach()
+
+    for unit, target, suffix in (
+        (model.encoder.forward_gru, encoder, "_l0"),
+        (model.encoder.backward_gru, encoder, "_l0_reverse"),
+        (model, decoder, ""),
+    ):
+        assert unit.U_bias is not None
+        W = torch.cat([model.W.weight, model.C.weight], dim=1) if unit is model else unit.W.weight
+        nothing = torch.zeros(2 * n, dtype=torch.float64)
+        values = {
+            f"weight_ih{suffix}": torchs(W),
+            f"weight_hh{suffix}": torchs(torch.cat([unit.U_zr, unit.U])),
+            f"bias_ih{suffix}": torchs(unit.W.bias),
+            f"bias_hh{suffix}": torch.cat([nothing, unit.U_bias.detach()]),
+        }
+        for name, value in values.items():
+            with torch.no_grad():
+                getattr(target, name).copy_(value)
+    return model, encoder, decoder
+
+
+def test_the_encoder_with_the_reset_after_is_torchs() -> None:
+    model, encoder, _ = with_reset_after()
+    batch = padded_batch(*map(list, zip(*sorted(PAIRS, key=lambda pair: -len(pair[0])), strict=True)))
+    memory = model.encode(batch.src, batch.src_keep)
+    x = nn.functional.embedding(batch.src.T, model.src_embed.weight)
+    packed = nn.utils.rnn.pack_padded_sequence(x, batch.src_keep.sum(1))
+    states = nn.utils.rnn.pad_packed_sequence(encoder(packed)[0])[0].transpose(0, 1)
+    found = memory.annotations * batch.src_keep[:, :, None]
+    torch.testing.assert_close(found, states, atol=1e-12, rtol=0)
+
+
+def test_the_decoder_with_the_reset_after_is_torchs() -> None:
+    """Its unit as a GRUCell that reads the embedding and the context, step after step."""
+    model, _, decoder = with_reset_after()
+    batch = padded_batch(*map(list, zip(*PAIRS, strict=True)))
+    memory = model.encode(batch.src, batch.src_keep)
+    state = model.start(memory, 1, 0)
+    s = state.s
+    for t in range(batch.tgt_in.shape[1]):
+        step = model.step(batch.tgt_in[:, t], memory, state, want_weights=True)
+        assert step.weights is not None
+        y = nn.functional.embedding(batch.tgt_in[:, t], model.tgt_embed.weight)
+        c = (step.weights[:, 0] @ memory.annotations)[:, 0]
+        s = decoder(torch.cat([y, c], dim=1), s)
+        state = step.state
+        assert isinstance(state, BahdanauState)
+        torch.testing.assert_close(state.s, s, atol=1e-12, rtol=0)
+
+
+def test_the_reset_after_adds_a_bias_a_unit() -> None:
+    before, after = (
+        {n: p.shape for n, p in Bahdanau(11, 13, 4, 5, 6, 3, reset=reset).named_parameters()}
+        for reset in ("before", "after")
+    )
+    new = {"U_bias", "encoder.forward_gru.U_bias", "encoder.backward_gru.U_bias"}
+    assert after == before | dict.fromkeys(new, torch.Size([5]))

@@ -1,8 +1,11 @@
-"""Cho's encoder-decoder against the paper's equations: on numbers written out here, and in sizes counted by hand."""
+"""Cho's encoder-decoder against the paper's equations: on numbers written out here, in sizes counted by hand, and as a
+float64 twin in NumPy that somebody else wrote from the paper without seeing the model.
+"""
 
 import math
 from math import tanh
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +16,7 @@ from nmt.models.cho import Cho
 from nmt.models.contract import stepwise_logits
 from nmt.recipe_models import ChoConfig
 from nmt.training.loss import batch_loss
+from tests.models import cho_numpy as paper
 
 # One number for each parameter, where every width is 1 and the maxout takes the larger of two.
 E_SRC, E_TGT = {5: 0.3, 6: -0.8, EOS: 0.5}, {BOS: 99.0, 4: 0.7, 7: -0.6, EOS: 0.2}
@@ -177,3 +181,98 @@ def test_ties_share_one_table() -> None:
     assert tied.projection.weight is tied.tgt_embed.weight is tied.src_embed.weight
     free = Cho(20, 20, 8, 6, 8)
     assert sum(p.numel() for p in free.parameters()) - sum(p.numel() for p in tied.parameters()) == 2 * 20 * 8
+
+
+# The twin.
+
+SIZES = paper.Sizes(n=5, m=4, maxout=3, K_x=11, K_y=13)
+PAIRS = [([5, 6, 7], [4, 5, 12]), ([8], [6, 7, 8, 9, 10]), ([9, 4, 10, 6, 7], [10]), ([4, 4], [11, 4])]
+IN_THE_PAPER: dict[Reset, paper.Reset] = {"after": "appendix", "before": "before"}
+of_both_resets = pytest.mark.parametrize("reset", IN_THE_PAPER)
+
+
+def named_as_in_the_model(p: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The paper's arrays under our parameters' names: words as rows, z, r and candidate stacked, z's negated, for ours
+    weighs the new state.
+    """
+
+    def stacked(name: str) -> np.ndarray:
+        return np.concatenate([-p[f"{name}_z"], p[f"{name}_r"], p[name]])
+
+    def gates(name: str) -> np.ndarray:
+        return np.concatenate([-p[f"{name}_z"], p[f"{name}_r"]])
+
+    return {
+        "src_embed.weight": p["E_x"].T,
+        "tgt_embed.weight": p["E_y"].T,
+        "encoder.W.weight": stacked("W"),
+        "encoder.W.bias": stacked("b"),
+        "encoder.U_zr": gates("U"),
+        "encoder.U": p["U"],
+        "V.weight": p["V"],
+        "V.bias": p["b_V"],
+        "V_prime.weight": p["V_d"],
+        "V_prime.bias": p["b_V_d"],
+        "W.weight": stacked("W_d"),
+        "W.bias": stacked("b_d"),
+        "U_zr": gates("U_d"),
+        "U": p["U_d"],
+        "C.weight": stacked("C"),
+        "O_h.weight": p["O_h"],
+        "O_h.bias": p["b_s"],
+        "O_y.weight": p["O_y"],
+        "O_c.weight": p["O_c"],
+        "projection.weight": p["G"],
+        "projection.bias": p["b_y"],
+    }
+
+
+@pytest.fixture(scope="module")
+def twin() -> dict[str, np.ndarray]:
+    return paper.random_parameters(np.random.default_rng(7), paper.shapes(SIZES))
+
+
+def loaded(twin: dict[str, np.ndarray], reset: Reset) -> Cho:
+    model = Cho(SIZES.K_x, SIZES.K_y, d_embed=SIZES.m, d_hidden=SIZES.n, d_maxout=SIZES.maxout, reset=reset).double()
+    model.compute_dtype = torch.float64
+    values = named_as_in_the_model(twin)
+    assert values.keys() == dict(model.named_parameters()).keys()
+    model.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in values.items()})
+    return model
+
+
+def truth(twin: dict[str, np.ndarray], reset: Reset) -> list[paper.Result]:
+    """The twin on each pair, EOS at both ends and no word before the first."""
+    return [paper.forward(twin, [*s, EOS], [*t, EOS], bos=None, reset=IN_THE_PAPER[reset]) for s, t in PAIRS]
+
+
+@of_both_resets
+def test_logits_equal_the_twins(twin: dict[str, np.ndarray], reset: Reset) -> None:
+    model = loaded(twin, reset)
+    batch = padded_batch(*map(list, zip(*PAIRS, strict=True)))
+    logits = model.project(model(batch)).detach().numpy()
+    summaries = model.encode(batch.src, batch.src_keep).c.detach().numpy()
+    for row, result in enumerate(truth(twin, reset)):
+        np.testing.assert_allclose(logits[row, : len(result.logits)], result.logits, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(summaries[row], result.c, rtol=0, atol=1e-12)
+
+
+@of_both_resets
+def test_every_gradient_equals_the_twins(twin: dict[str, np.ndarray], reset: Reset) -> None:
+    model = loaded(twin, reset)
+    loss = batch_loss(model, padded_batch(*map(list, zip(*PAIRS, strict=True))), 0.0)
+    loss.smoothed.backward()
+    results = truth(twin, reset)
+    assert float(loss.nll) == pytest.approx(sum(result.loss for result in results), rel=1e-12)
+    each = [paper.backward(result) for result in results]
+    wanted = named_as_in_the_model({name: np.sum([gradient[name] for gradient in each], axis=0) for name in twin})
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        np.testing.assert_allclose(parameter.grad.numpy(), wanted[name], rtol=0, atol=1e-10, err_msg=name)
+
+
+def test_the_comparison_sees_the_wrong_reset(twin: dict[str, np.ndarray]) -> None:
+    """Negative control: the other form of the paper is far from this one."""
+    model = loaded(twin, "after")
+    logits = model.project(model(padded_batch([PAIRS[0][0]], [PAIRS[0][1]])))[0].detach().numpy()
+    assert np.abs(logits - truth(twin, "before")[0].logits).max() > 1e-3

@@ -51,32 +51,35 @@ def test_gru_step_by_hand() -> None:
     assert float(h) == pytest.approx((1 - 0.6224593312018546) / 2 + 0.6224593312018546 * 0.3015553564294008, abs=1e-12)
 
 
-def decoder_inputs(T: int, keep: Tensor) -> list[Tensor]:
+def decoder_inputs(T: int, keep: Tensor, reset: str) -> list[Tensor]:
     B, S = keep.shape
     H, A = 3, 4
     return [
         *(numbers(T, B, 3 * H), numbers(B, H), numbers(B, S, A), numbers(B, S, 3 * H)),
         *(numbers(A, H), numbers(A), numbers(2 * H, H), numbers(H, H)),
+        *([numbers(H)] if reset == "after" else []),
     ]
 
 
+@pytest.mark.parametrize("reset", ["before", "after"])
 @pytest.mark.parametrize("T", [1, 4])
-def test_decode_gradients(keep: Tensor, T: int) -> None:
+def test_decode_gradients(keep: Tensor, T: int, reset: str) -> None:
     def run(*inputs: Tensor) -> tuple[Tensor, Tensor]:
         return decode(*inputs[:4], keep, *inputs[4:])
 
-    assert torch.autograd.gradcheck(run, decoder_inputs(T, keep))
+    assert torch.autograd.gradcheck(run, decoder_inputs(T, keep, reset))
 
 
-def test_decode_equals_the_written_out_steps(keep: Tensor) -> None:
+@pytest.mark.parametrize("reset", ["before", "after"])
+def test_decode_equals_the_written_out_steps(keep: Tensor, reset: str) -> None:
     T = 4
-    x, s, keys, values, W_a, v, U_zr, U = decoder_inputs(T, keep)
-    states, weights = decode(x, s, keys, values, keep, W_a, v, U_zr, U)
+    x, s, keys, values, W_a, v, *recurrent = decoder_inputs(T, keep, reset)
+    states, weights = decode(x, s, keys, values, keep, W_a, v, *recurrent)
     for t in range(T):
         torch.testing.assert_close(states[t], s, atol=1e-12, rtol=0)
         context, p = additive.attend((s @ W_a.T)[:, None], keys, values, v, keep)
         torch.testing.assert_close(weights[t], p[:, 0], atol=1e-12, rtol=0)
-        s = gru_step(x[t] + context[:, 0], s, U_zr, U)
+        s = gru_step(x[t] + context[:, 0], s, *recurrent)
 
 
 def test_additive_attention_by_hand() -> None:
