@@ -66,4 +66,6 @@ def _query_matrix(alignment: LuongAlignment, n_keys: int) -> Tensor | None:
     """What the query is multiplied with before it meets the keys, if anything."""
     if alignment.W_a is None or alignment.score == "general":
         return None
-    return alignment.W_a[:n_keys] if alignment.score == "location" else alignment.W_a[:, : alignment.d_query]
+    if alignment.score == "concat":
+        return alignment.W_a[:, : alignment.d_query]
+    return alignment.W_a if alignment.reach == "global" else alignment.W_a[:n_keys]
