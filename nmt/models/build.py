@@ -10,7 +10,19 @@ from nmt.models.modern import Modern
 from nmt.models.rnn import RNN
 from nmt.models.sutskever import Sutskever
 from nmt.models.transformer import Transformer
-from nmt.recipe_models import BahdanauConfig, ChoConfig, ConvS2SConfig, Convolutions, GNMTConfig, LuongConfig, ModelConfig, ModernConfig, RNNConfig, SutskeverConfig, TransformerConfig
+from nmt.recipe_models import (
+    BahdanauConfig,
+    ChoConfig,
+    Convolutions,
+    ConvS2SConfig,
+    GNMTConfig,
+    LuongConfig,
+    ModelConfig,
+    ModernConfig,
+    RNNConfig,
+    SutskeverConfig,
+    TransformerConfig,
+)
 
 
 def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
@@ -104,7 +116,6 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 tied_embeddings=config.tied_embeddings,
                 output_bias=config.output_bias,
             )
-<<<<<<< RNNConfig
         case RNNConfig():
             return RNN(
                 n_src,
@@ -124,29 +135,6 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 tied_output=config.tied_output,
                 tied_embeddings=config.tied_embeddings,
             )
-=======
-        case RNNConfig():
-            return RNN(
-                n_src,
-                n_tgt,
-                cell=config.cell,
-                attention=config.attention,
-                n_layers=config.n_layers,
-                d_embed=config.d_embed,
-                d_hidden=config.d_hidden,
-                d_align=config.d_align,
-                score=config.score,
-                reach=config.reach,
-                window=config.window,
-                max_source=config.max_source,
-                input_feeding=config.input_feeding,
-                dropout=config.dropout,
-                tied_output=config.tied_output,
-                tied_embeddings=config.tied_embeddings,
-            )
-
-
->>>>>>>
         case ModernConfig():
             return Modern(
                 n_src,
@@ -164,7 +152,6 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 tied_output=config.tied_output,
                 tied_embeddings=config.tied_embeddings,
             )
-<<<<<<< ConvS2SConfig
         case ConvS2SConfig():
             return ConvS2S(
                 n_src,
@@ -180,21 +167,6 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
             )
 
 
-=======
-        case ConvS2SConfig():
-            return ConvS2S(
-                n_src,
-                n_tgt,
-                d_embed=config.d_embed,
-                d_out=config.d_out,
-                encoder=_layers(config.encoder),
-                decoder=_layers(config.decoder or config.encoder),
-                max_positions=config.max_positions,
-                dropout=config.dropout,
-                tied_output=config.tied_output,
-                tied_embeddings=config.tied_embeddings,
-            )
->>>>>>>
 def _layers(blocks: list[Convolutions]) -> list[tuple[int, int]]:
     """(width, kernel) of each layer, from the bottom."""
     return [(block.d_hidden, block.kernel) for block in blocks for _ in range(block.n_layers)]
