@@ -18,14 +18,15 @@ class LuongAlignment(nn.Module):
     """a_t of Luong et al. 2015 for a query h_t, and c_t = sum_s a_t(s) h_s (sections 3.1 and 3.2).
 
     score: dot h_t . h_s; general h_t . W_a h_s; concat v_a . tanh(W_a [h_t; h_s]) (equation 8); location W_a h_t, which
-    looks at no h_s (equation 9) and has a fixed width, `max_source`.
+    looks at no h_s and has a fixed width, `max_source` (equation 9; ops/luong.py says what of it a sentence uses).
     reach: global sees every word; local_m the words of [p_t - D, p_t + D] with p_t = t; local_p the same around a
     predicted p_t, the softmax inside the window times a Gaussian about p_t, not normalised again (equation 10). p_t has
     its gradient through the Gaussian alone: a window's edges have none.
 
     Positions are those of the rows as `attend` gets them: a model that reads the source backwards puts its annotations
     back in order first. No bias anywhere, as printed. Sizes where the paper names none: d_align rows in concat's W_a,
-    d_query in W_p. With location and a local reach, S counts the first `max_source` words alone.
+    d_query in W_p. Location with a local reach, which the paper does not combine: the softmax is inside
+    the window, and S counts the first `max_source` words alone.
     """
 
     def __init__(
@@ -70,6 +71,8 @@ class LuongAlignment(nn.Module):
     def weights(self, query: Tensor, position: Tensor, keys: Tensor, keep: Tensor) -> Tensor:
         """a_t: query h_t (B, Q, H) at target position t (B, Q) int64 from 1, keys, keep (B, S) -> (B, Q, S) float32."""
         keep = self.visible(keep)
+        if self.score == "location" and self.reach == "global":
+            return luong.location_weights(query, self._matrix(), keep)
         scores = self._scores(query, keys, keep.shape[1])
         if self.reach == "global":
             return luong.weigh(scores, keep[:, None])

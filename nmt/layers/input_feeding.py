@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from nmt.layers.alignment import LuongAlignment
 from nmt.layers.recurrent import LSTM, Carry, Stack
+from nmt.ops.dropout import dropout
 from nmt.ops.linear import linear
 from nmt.ops.luong_decoder import Look, decode
 
@@ -33,9 +34,7 @@ def decode_fed(
     lowest, *others = (cast(LSTM, layer) for layer in stack.layers)
     drop = None
     if stack.training and stack.dropout > 0:
-        width = max(W_c.out_features, stack.d_hidden)
-        drop = y.new_empty((T, L, B, width), dtype=start[0][0].dtype).bernoulli_(1 - stack.dropout)
-        drop /= 1 - stack.dropout
+        drop = dropout(start[0][0].new_ones((T, L, B, max(W_c.out_features, stack.d_hidden))), stack.dropout)
     return decode(
         x=linear(y, lowest.W.weight[:, :E], lowest.W.bias),
         h0=torch.stack([carry[0] for carry in start]),
@@ -67,4 +66,6 @@ def _query_matrix(alignment: LuongAlignment, n_keys: int) -> Tensor | None:
     """What the query is multiplied with before it meets the keys, if anything."""
     if alignment.W_a is None or alignment.score == "general":
         return None
-    return alignment.W_a[:n_keys] if alignment.score == "location" else alignment.W_a[:, : alignment.d_query]
+    if alignment.score == "concat":
+        return alignment.W_a[:, : alignment.d_query]
+    return alignment.W_a if alignment.reach == "global" else alignment.W_a[:n_keys]

@@ -9,8 +9,8 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from nmt.ops.dropout import dropout
 from nmt.ops.gru import gru_scan, gru_step
 from nmt.ops.linear import linear, wide
 from nmt.ops.lstm import lstm_scan, lstm_step
@@ -193,7 +193,7 @@ class Stack(nn.Module):
         return step
 
     def _into(self, i: int, h: Tensor, dtype: torch.dtype) -> Tensor:
-        return F.dropout(h, self.dropout if i else 0.0, self.training).to(dtype)
+        return dropout(h, self.dropout if i else 0.0, self.training).to(dtype)
 
 
 class BidirectionalStack(nn.Module):
@@ -224,5 +224,5 @@ class BidirectionalStack(nn.Module):
         lowest = tuple(torch.cat(ends, dim=-1) for ends in zip(at_last, at_first, strict=True))
         if self.above is None:
             return h, (lowest,)
-        h, carries = self.above.scan(F.dropout(h, self.dropout, self.training).to(x.dtype), keep)
+        h, carries = self.above.scan(dropout(h, self.dropout, self.training).to(x.dtype), keep)
         return h, (lowest, *carries)

@@ -35,6 +35,7 @@ from nmt.batch import Batch
 from nmt.layers.recurrent import LSTM, BidirectionalLSTM, Carry
 from nmt.models.contract import Memory, Seq2Seq, State, Step
 from nmt.ops import additive, additive_lstm_decoder
+from nmt.ops.dropout import dropout
 from nmt.ops.linear import linear, wide
 
 
@@ -86,7 +87,7 @@ class GNMT(Seq2Seq):
         self.projection = nn.Linear(D, n_tgt)
         if tied_output:
             self.projection.weight = self.tgt_embed.weight
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
         self.attention_from = attention_from
 
     def encode(self, src: Tensor, keep: Tensor) -> GNMTMemory:
@@ -158,7 +159,7 @@ class GNMT(Seq2Seq):
 
     def _into(self, x: Tensor) -> Tensor:
         """x as the next layer reads it."""
-        return self.dropout(x).to(self.compute_dtype)
+        return dropout(x, self.dropout, self.training).to(self.compute_dtype)
 
     def initialize(self) -> None:
         """Section 5: every parameter uniform in [-0.04, 0.04]."""

@@ -34,6 +34,7 @@ from nmt.layers.alignment import LuongAlignment, Reach, Score
 from nmt.layers.input_feeding import decode_fed
 from nmt.layers.recurrent import Carry, Stack
 from nmt.models.contract import Memory, Seq2Seq, State, Step, map_tensors
+from nmt.ops.dropout import dropout
 from nmt.ops.linear import wide
 from nmt.ops.luong import attentional
 from nmt.ops.reversal import reversed_order
@@ -90,7 +91,7 @@ class Luong(Seq2Seq):
         self.projection = nn.Linear(d_hidden, n_tgt, bias=False)  # W_s
         if tied_output:
             self.projection.weight = self.tgt_embed.weight
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
         self.input_feeding, self.reverse_source = input_feeding, reverse_source
 
     def encode(self, src: Tensor, keep: Tensor) -> LuongMemory:
@@ -119,7 +120,7 @@ class Luong(Seq2Seq):
         R, B = prev.shape[0], memory.keep.shape[0]
         x = self._embed(self.tgt_embed, prev)
         if self.input_feeding:
-            x = torch.cat([x, self.dropout(state.fed).to(x.dtype)], dim=-1)
+            x = torch.cat([x, dropout(state.fed, self.dropout, self.training).to(x.dtype)], dim=-1)
         carries = self.decoder.step(x, state.carries)
         h, position = carries[-1][0].to(x.dtype), state.position + 1
         # The hypotheses of a sentence are queries against one set of annotations.
@@ -151,10 +152,10 @@ class Luong(Seq2Seq):
         return self._out(attentional(c, h, self.W_c.weight))
 
     def _embed(self, table: nn.Embedding, ids: Tensor) -> Tensor:
-        return self.dropout(F.embedding(ids, table.weight).to(self.compute_dtype))
+        return dropout(F.embedding(ids, table.weight).to(self.compute_dtype), self.dropout, self.training)
 
     def _out(self, attended: Tensor) -> Tensor:
-        return self.dropout(attended).to(self.compute_dtype)
+        return dropout(attended, self.dropout, self.training).to(self.compute_dtype)
 
     def initialize(self) -> None:
         """Section 4.1: every parameter uniform in [-0.1, 0.1]."""

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from nmt.batch import Batch
 from nmt.layers.recurrent import Carry, Stack
 from nmt.models.contract import Memory, Seq2Seq, State, Step, map_tensors
+from nmt.ops.dropout import dropout
 from nmt.ops.reversal import reversed_order
 
 
@@ -65,7 +66,7 @@ class Sutskever(Seq2Seq):
         self.projection = nn.Linear(d_hidden, n_tgt)
         if tied_output:
             self.projection.weight = self.tgt_embed.weight
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
         self.reverse_source = reverse_source
 
     def encode(self, src: Tensor, keep: Tensor) -> SutskeverMemory:
@@ -93,10 +94,10 @@ class Sutskever(Seq2Seq):
         return self._out(h.transpose(0, 1))
 
     def _embed(self, table: nn.Embedding, ids: Tensor) -> Tensor:
-        return self.dropout(F.embedding(ids, table.weight).to(self.compute_dtype))
+        return dropout(F.embedding(ids, table.weight).to(self.compute_dtype), self.dropout, self.training)
 
     def _out(self, h: Tensor) -> Tensor:
-        return self.dropout(h).to(self.compute_dtype)
+        return dropout(h, self.dropout, self.training).to(self.compute_dtype)
 
     def initialize(self) -> None:
         """Section 3.4: every parameter uniform in [-0.08, 0.08]."""

@@ -6,6 +6,7 @@ the number of source positions of a sentence that attention may see, its EOS amo
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from nmt.ops.linear import linear, wide
 
@@ -18,14 +19,29 @@ def dot_score(query: Tensor, keys: Tensor) -> Tensor:
     return (query @ keys.transpose(1, 2)).to(wide(keys.dtype))
 
 
-def location_score(query: Tensor, W_a: Tensor, n_keys: int) -> Tensor:
-    """Equation 9, a_t = softmax(W_a h_t), before the softmax: query (B, Q, H), W_a (W, H) -> (B, Q, n_keys) float32.
+def location_weights(query: Tensor, W_a: Tensor, keep: Tensor) -> Tensor:
+    """Equation 9, a_t = softmax(W_a h_t), by position alone: query (B, Q, H), W_a (W, H) -> (B, Q, N) float32.
 
-    Scores by position alone. Short sentences use the top part of the fixed width W; positions after it score 0 here and
-    must be masked (`keep` of `within`), since "for long sentences, we ignore words near the end".
+    To the letter: the softmax is over the fixed width W whatever the sentence; "for short sentences, we only use the
+    top part of a_t", whose weights then sum to less than one, "and for long sentences, we ignore words near the end".
+    (Later versions of the authors' program take the softmax over the sentence's own positions.)
+    """
+    a = torch.softmax(linear(query, W_a).to(wide(query.dtype)), dim=-1)
+    return top_part(a, keep[:, None])
+
+
+def top_part(a: Tensor, keep: Tensor) -> Tensor:
+    """The first N of a (..., W), zeros after them where N is more, and where keep (..., N) is False: (..., N)."""
+    return pad(a, (0, keep.shape[-1] - a.shape[-1])) * keep
+
+
+def location_score(query: Tensor, W_a: Tensor, n_keys: int) -> Tensor:
+    """W_a h_t of equation 9 for a softmax inside a window, which the paper does not combine: (B, Q, n_keys) float32.
+
+    Positions after W_a's last row score 0 here and must be masked (`within`).
     """
     scores = linear(query, W_a[:n_keys])
-    return torch.nn.functional.pad(scores, (0, n_keys - scores.shape[-1])).to(wide(query.dtype))
+    return pad(scores, (0, n_keys - scores.shape[-1])).to(wide(query.dtype))
 
 
 def within(keep: Tensor, width: int) -> Tensor:
@@ -36,14 +52,17 @@ def within(keep: Tensor, width: int) -> Tensor:
 def monotonic_position(position: Tensor, keep: Tensor, D: int) -> Tensor:
     """local-m: p_t = t. position (B, Q) int64 from 1, keep (B, N) -> (B, Q) float32.
 
-    The paper does not say what a window sees that lies beyond the sentence: here p_t stays at S + D, where it holds the
-    last word alone.
+    The paper does not say what a window sees that lies wholly beyond the sentence: here p_t stays at S + D, where it
+    holds the last word alone. (The authors' program never lets p_t pass the last word.)
     """
     return torch.minimum(position, keep.sum(1, keepdim=True) + D).to(torch.float32)
 
 
 def predicted_position(query: Tensor, W_p: Tensor, v_p: Tensor, keep: Tensor) -> Tensor:
-    """local-p, equation 10: p_t = S sigmoid(v_p . tanh(W_p h_t)): query (B, Q, H), keep (B, N) -> (B, Q) float32."""
+    """local-p, equation 10: p_t = S sigmoid(v_p . tanh(W_p h_t)): query (B, Q, H), keep (B, N) -> (B, Q) float32.
+
+    (The authors' program has 1 + (S - 1) sigmoid(.) and begins the window at its floor.)
+    """
     inner = torch.tanh(linear(query, W_p)).to(wide(query.dtype))
     return keep.sum(1, keepdim=True) * torch.sigmoid(inner @ v_p.to(inner.dtype))
 

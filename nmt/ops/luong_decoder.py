@@ -25,7 +25,8 @@ class Look:
     """How the decoder looks at the source.
 
     form       product: scores h_t . key_s (dot, general); additive: v . tanh(q_t + key_s) (concat); location: q_t's own
-               entries, as many as it has, are the scores of the first positions
+               entries are the scores of the first positions, and without a window the softmax is over all of them,
+               however many positions there are (luong.location_weights)
     keep       (B, S) bool: the positions that may be seen
     position   None: all of them; "t": those within D of t; "predicted": those within D of p_t, times the Gaussian
     D          the half width of the window
@@ -157,7 +158,8 @@ class _Sight:
 
     def __init__(self, look: Look, keys: Tensor, T: int, state: torch.dtype) -> None:
         self.D, self.form, self.predicts = look.D, look.form, look.position == "predicted"
-        self.n_query = look.n_query
+        self.n_query, self.keep = look.n_query, look.keep
+        self.whole = look.form == "location" and look.position is None
         (B, S), A, device = look.keep.shape, keys.shape[-1], keys.device
         self.lengths = look.keep.sum(1).to(state)  # (B,)
         may = look.keep.expand(T, B, S)
@@ -165,7 +167,8 @@ class _Sight:
             p = luong.monotonic_position(torch.arange(1, T + 1, device=device).expand(B, T), look.keep, look.D)
             may = luong.window(p, look.keep, look.D).transpose(0, 1)
         self.hide = torch.zeros((T, B, S), dtype=state, device=device).masked_fill_(~may, -torch.inf)
-        self.align = torch.empty_like(self.hide)  # the softmax, without the Gaussian
+        # The softmax, without the Gaussian: over source positions, or over the fixed width.
+        self.align = self.hide.new_empty((T, B, look.n_query if self.whole else S))
         self.tanhs = keys.new_empty((T, B, S, A) if look.form == "additive" else 0)
         self.inner = self.hide.new_empty((T, B, look.n_predict))  # tanh(W_p h_t)
         self.p = self.hide.new_empty((T, B))  # p_t
@@ -173,6 +176,8 @@ class _Sight:
     def look(self, t: int, h: Tensor, sums: Tensor, keys: Tensor, v: Tensor, v_p: Tensor) -> Tensor:
         """Weights (B, S) at step t: h (B, H) of the top layer; sums (B, n_query + n_predict), W_q and W_p times it."""
         query = sums[:, : self.n_query]
+        if self.whole:
+            return luong.top_part(torch.softmax(query, dim=-1, out=self.align[t]), self.keep)
         if self.form == "product":
             scores = torch.bmm(keys, h.to(keys.dtype)[:, :, None])[:, :, 0]
         elif self.form == "additive":
@@ -190,7 +195,7 @@ class _Sight:
 
     def turn(self, keys: Tensor, v_p: Tensor) -> None:
         """Before the way back: room for gradients, and all that is known of every step."""
-        self.weights = self.align
+        self.weights = luong.top_part(self.align, self.keep) if self.whole else self.align
         self.dscores = torch.empty_like(self.align)
         self.dkeys = torch.zeros_like(keys, dtype=self.align.dtype) if self.form == "additive" else None
         if self.predicts:
@@ -209,6 +214,8 @@ class _Sight:
             torch.sum(dweights * self.by_z[t], dim=-1, out=self.dz[t])
             torch.mul(self.by_inner[t], self.dz[t, :, None], out=dsums[:, self.n_query :])
             dweights = dweights * self.gauss[t]
+        elif self.whole:
+            dweights = pad(dweights * self.keep, (0, self.n_query - dweights.shape[1]))
         dscores = dweights.sub_((dweights * self.align[t]).sum(dim=-1, keepdim=True))
         torch.mul(dscores, self.align[t], out=self.dscores[t])
         short = self.dscores[t].to(keys.dtype)

@@ -141,10 +141,3 @@ def test_it_is_quick_for_large_models_too() -> None:
     started = time.process_time()
     dry_run(load_recipe(RECIPES / "papers" / "bahdanau2015-en-fr.yaml"))
     assert time.process_time() - started < 3
-
-
-@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda p: str(p.relative_to(RECIPES)))
-def test_every_recipe_of_the_repository_can_be_planned(path: Path) -> None:
-    plan = dry_run(load_recipe(path))
-    assert plan.parameters == sum(part.parameters for part in plan.parts) > 100_000
-    assert f"{plan.parameters:,}" in "\n".join(plan.lines())

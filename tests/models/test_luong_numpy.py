@@ -12,6 +12,7 @@ from tests.models.lstm_numpy import gates_together
 from tests.models.luong_numpy import (
     Attention,
     Result,
+    Score,
     Sizes,
     as_given,
     backward,
@@ -233,7 +234,7 @@ def test_location_uses_the_top_part_of_a_fixed_vector(S: int):
 
 
 @pytest.mark.parametrize("score", ["dot", "general", "concat"])
-def test_a_monotonic_window_holds_a_softmax_of_its_own(score):
+def test_a_monotonic_window_holds_a_softmax_of_its_own(score: Score):
     attention = Attention(score=score, reach="local_m", D=1, input_feeding=False)
     params = example(attention)
     near, far = run(params, attention), run(params, replace(attention, reach="global"))
@@ -257,6 +258,13 @@ def test_a_predicted_window_is_a_softmax_times_a_gaussian(first: int):
     np.testing.assert_allclose(near.a, expected, rtol=0, atol=1e-15)
     assert np.all(near.a.sum(axis=1) < 0.95)
     assert 0 < np.sum(near.a == 0) < near.a.size / 2
+
+
+@pytest.mark.parametrize("score", ["general", "location"])
+def test_where_counting_starts_moves_no_monotonic_window(score: Score):
+    attention = Attention(score=score, reach="local_m", D=1)
+    params = example(attention)
+    np.testing.assert_array_equal(run(params, attention).a, run(params, replace(attention, first=0)).a)
 
 
 def test_a_window_as_wide_as_the_sentence_is_global():

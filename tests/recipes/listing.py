@@ -11,8 +11,8 @@ INTRO = """\
 # Recipes
 
 What each recipe of this repository trains, from the first sentence of its header; `python -m tests.recipes.listing`
-writes this page, and a test holds it to the recipes. [results.md](results.md) has what was measured. What a recipe would
-take, without any of its text:
+writes this page, and a test holds it to the recipes. [results.md](results.md) has what was measured. What a recipe
+would take, without any of its text:
 
 ```sh
 nmt train recipes/papers/transformer2017-base-en-de.yaml --dry-run
