@@ -90,8 +90,10 @@ def luong(p: Mapping[str, Array], choices: Choices, s: Array, h: Array, t: int) 
     place = float(min(t, seen + D))
     if choices.reach == "local_p":
         place = seen * float(sigmoid(p["alignment.v_p"] @ np.tanh(p["alignment.W_p"] @ s)))
+    whole = choices.score == "location" and choices.reach == "global"
     inside = [j for j in range(seen) if choices.reach == "global" or abs(j + 1 - place) <= D]
-    total = sum(exp(scores[j]) for j in inside)
+    # Equation 9's softmax goes over the whole fixed width, of which short sentences use the top part.
+    total = sum(exp(a) for a in scores) if whole else sum(exp(scores[j]) for j in inside)
     weights = np.zeros(S)
     for j in inside:
         weights[j] = exp(scores[j]) / total
