@@ -33,6 +33,9 @@ from nmt.translator import Translator
 
 ROOT = Path(__file__).parents[1]
 SYSTEMS = {
+    "rnn-none": "recurrent, no attention",
+    "rnn-bahdanau": "the same, additive attention",
+    "rnn-luong": "the same, multiplicative attention",
     "cho": "Cho 2014, no attention",
     "sutskever": "Sutskever 2014, no attention",
     "bahdanau": "Bahdanau 2015, additive",
@@ -42,8 +45,10 @@ SYSTEMS = {
     "transformer": "Transformer 2017",
     "modern": "modern Transformer",
 }
-"""In the order of history."""
+"""One model whose attention is a key, then the papers in the order of history."""
 TEXTS = {"multi30k": "recipes/multi30k/en-fr-{}.yaml", "small": "recipes/en-fr-{}.yaml"}
+LONG = {"small": ROOT / "data" / "en-fr" / "long"}
+"""Sentences longer than any that training saw, where a text has them."""
 LENGTHS = (10, 15, 20, 30)
 """Upper bounds, in words of the source, of the groups that BLEU is given for; the last group has what is longer."""
 
@@ -52,8 +57,9 @@ LENGTHS = (10, 15, 20, 30)
 class Result:
     """What a system reached, with what it took.
 
-    seconds is training alone, over all its pieces, validations left out where the log can tell; tgt_tokens are real
-    ones. by_length: BLEU of the test sentences of at most so many source words ("more" for the rest), and how many.
+    seconds is training alone, over all its pieces, without validations; tgt_tokens are real ones. by_length: BLEU of
+    the test sentences of at most so many source words ("more" for the rest), and how many. bleu_long: of the text in
+    LONG, where there is one.
     """
 
     system: str
@@ -67,6 +73,7 @@ class Result:
     bleu: float
     signature: str
     by_length: dict[str, tuple[float, int]]
+    bleu_long: float | None
     sentences_per_second: float
     settings: dict[str, Any]
 
@@ -110,6 +117,8 @@ def _options() -> argparse.Namespace:
 
 
 def _recipe_file(system: str, options: argparse.Namespace) -> Path:
+    if options.text == "small" and system.startswith("rnn-"):
+        return ROOT / "recipes" / "rnn" / f"en-fr-{system.removeprefix('rnn-')}.yaml"
     return ROOT / TEXTS[options.text].format(system)
 
 
@@ -162,6 +171,11 @@ def _measured(system: str, options: argparse.Namespace) -> Result:
     started = time.monotonic()
     hyp = [found.translation for found in translator.translate(src)]
     took = time.monotonic() - started
+    longer = None
+    if file := LONG.get(options.text):
+        long_src, long_ref = (read_text(file.with_suffix(f".{side}")).lines for side in ("en", "fr"))
+        found = [t.translation for t in translator.translate(long_src)]
+        longer = round(bleu(found, [long_ref], tokenize=tokenizer_for(recipe.corpus.tgt)).score, 2)
     score = bleu(hyp, [ref], tokenize=tokenizer_for(recipe.corpus.tgt))
     start = next(event for event in events if event["event"] == "start")
     keys = ("commit", "versions", "device", "threads", "dtype", "kernels", "seed", "recipe")
@@ -177,6 +191,7 @@ def _measured(system: str, options: argparse.Namespace) -> Result:
         bleu=round(score.score, 2),
         signature=score.signature,
         by_length=_by_length(src, hyp, ref, recipe.corpus.tgt),
+        bleu_long=longer,
         sentences_per_second=round(len(src) / took, 2),
         settings={key: start.get(key) for key in keys} | {"set": options.set},
     )
@@ -207,10 +222,9 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     groups = [name for name in (*map(str, LENGTHS), "more") if any(name in r["by_length"] for r in results)]
     sizes = {name: next(r["by_length"][name][1] for r in results if name in r["by_length"]) for name in groups}
     heads = [f"more ({sizes[g]})" if g == "more" else f"≤ {g} ({sizes[g]})" for g in groups]
-    rows = [
-        ["system", "parameters", "BLEU", *heads, "target tokens", "tokens/s", "minutes"],
-        ["---"] * (6 + len(groups)),
-    ]
+    longer = ["long"] if any(r["bleu_long"] is not None for r in results) else []
+    head = ["system", "parameters", "BLEU", *heads, *longer, "target tokens", "tokens/s", "minutes"]
+    rows = [head, ["---"] * len(head)]
     for r in results:
         scores = [f"{r['by_length'][g][0]:.1f}" if g in r["by_length"] else "" for g in groups]
         rows.append(
@@ -219,6 +233,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
                 f"{r['parameters'] / 1e6:.2f} M",
                 f"{r['bleu']:.2f}",
                 *scores,
+                *(f"{r['bleu_long']:.1f}" for _ in longer),
                 f"{r['tgt_tokens'] / 1e6:.2f} M",
                 f"{r['tgt_tokens_per_second']:,.0f}",
                 f"{r['seconds'] / 60:.1f}",

@@ -108,7 +108,7 @@ def train(
     device: DeviceOption = Device.auto,
     overrides: Overrides = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print shapes and parameters; needs no data, trains nothing.")
+        bool, typer.Option("--dry-run", help="Print parameters, memory and time; needs no data, trains nothing.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -127,7 +127,7 @@ def train(
     if dry_run:
         from nmt.commands.dry_run import dry_run as plan_of
 
-        plan = plan_of(loaded)
+        plan = plan_of(loaded, device.value)
         print(plan.as_json() if as_json else "\n".join(plan.lines()))
         return
     from nmt.commands.train import train

@@ -81,13 +81,23 @@ class CorpusConfig(Section):
     """How to get the text, in words: printed when it is not there."""
 
 
+class VocabSizes(Section):
+    """A size for each side, as in the systems of 2014."""
+
+    src: Positive
+    """Ids of the source."""
+    tgt: Positive
+    """Ids of the target."""
+
+
 class TokenizerConfig(Section):
     """How text becomes pieces."""
 
     kind: Literal["bpe", "unigram", "char", "word"] = "bpe"
     """bpe, unigram and char are sentencepiece models; word is a vocabulary of words and an unknown, as in 2014."""
-    vocab: Positive = 8000
-    """Number of ids on each side, special ones included; for words, the shortlist of the most frequent."""
+    vocab: Positive | VocabSizes = 8000
+    """Number of ids on each side, special ones included; for words, the shortlist of the most frequent. {src: 160004,
+    tgt: 80004} for sides of different sizes, which needs joint: false."""
     joint: bool = True
     """One vocabulary for both languages (needed for tied embeddings) or one each."""
     words: Literal["spaces", "moses"] = "moses"
@@ -96,6 +106,17 @@ class TokenizerConfig(Section):
     """sentencepiece's normalisation of characters; _cf also folds case."""
     character_coverage: Annotated[float, Field(gt=0.9, le=1.0)] = 1.0
     """Share of the characters that get a piece of their own; below 1 for scripts with thousands of them."""
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Ids of source and target, as the recipe has them: learned tokenizers may have fewer."""
+        return (self.vocab.src, self.vocab.tgt) if isinstance(self.vocab, VocabSizes) else (self.vocab, self.vocab)
+
+    @model_validator(mode="after")
+    def _one_size_for_a_joint_vocabulary(self) -> Self:
+        if self.joint and isinstance(self.vocab, VocabSizes):
+            raise ValueError("vocab has a size for each side, which needs joint: false")
+        return self
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -187,11 +208,23 @@ class Plateau(Section):
 
 
 class Halving(Section):
-    """Halved every `every_epochs` once `from_epoch` epochs are done (Sutskever 2014: 5, 0.5; Luong 2015: 5, 1)."""
+    """Halved once so many epochs or updates are done, and again after every so many more (Sutskever 2014: from_epoch 5,
+    every_epochs 0.5; Luong 2015: 5, 1; Wu 2016: from_update 1200000, every_updates 200000).
+    """
 
     kind: Literal["halving"]
-    from_epoch: PositiveFloat = 5.0
-    every_epochs: PositiveFloat = 1.0
+    from_epoch: PositiveFloat | None = None
+    every_epochs: PositiveFloat | None = None
+    from_update: Positive | None = None
+    """Counted from the first update of the optimiser: after a switch, from there."""
+    every_updates: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> Self:
+        given = {name for name, value in self if name != "kind" and value is not None}
+        if given not in ({"from_epoch", "every_epochs"}, {"from_update", "every_updates"}):
+            raise ValueError("give from_epoch and every_epochs, or from_update and every_updates")
+        return self
 
 
 class Linear(Section):

@@ -243,6 +243,98 @@ class TransformerConfig(Section):
         return self
 
 
+class RNNConfig(Section):
+    """The recurrent encoder-decoder with cell and attention to choose, everything else equal; nobody's own model."""
+
+    kind: Literal["rnn"]
+    cell: Literal["gru", "lstm"] = "gru"
+    """The unit of every layer."""
+    attention: Literal["luong", "bahdanau", "none"] = "luong"
+    """How the decoder looks back: with the state of this step and input feeding (luong), with the state before, the
+    context going into the recurrence (bahdanau), or not at all: one vector at every step (none)."""
+    score: Literal["dot", "general", "concat", "location"] = "general"
+    """For attention luong: how a source position is scored."""
+    reach: Literal["global", "local_m", "local_p"] = "global"
+    """For attention luong: over all source positions, those about the same place (local_m) or a predicted one
+    (local_p)."""
+    window: Positive = 10
+    """For local reaches: how many positions to either side (D)."""
+    max_source: Positive = 50
+    """For score location: the fixed width; later source positions are never looked at."""
+    input_feeding: bool = True
+    """For attention luong: the attentional vector of a step goes into the next one."""
+    n_layers: Positive = 1
+    """Layers of the encoder, the lowest reading both ways, and of the decoder."""
+    d_embed: Positive = 256
+    """Word embedding."""
+    d_hidden: Positive = 512
+    """State of each layer, annotation and attentional vector; even, half of the lowest encoder layer's each way."""
+    d_align: Positive = 256
+    """Hidden layer of the alignment, for attention bahdanau and score concat."""
+    dropout: Probability = 0.0
+    """Dropout on what enters each layer from below, and before the output; never from step to step."""
+    tied_output: bool = False
+    """The output matrix is the target embedding; needs d_hidden equal to d_embed."""
+    tied_embeddings: bool = False
+    """Source and target share one embedding; needs tokenizer.joint."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        _check_tied_output(self.tied_output, self.d_hidden, self.d_embed)
+        if self.d_hidden % 2:
+            raise ValueError(f"d_hidden must be even, half of it reading each way, not {self.d_hidden}")
+        return self
+
+
+class ModernConfig(Section):
+    """The Transformer as it is built in the 2020s: rotary positions, RMSNorm before each sublayer, SwiGLU, no biases.
+
+    As LLaMA (Touvron et al. 2023) puts them together, in an encoder and a decoder. The depths are those of Kasai et al.
+    2021, "Deep Encoder, Shallow Decoder"; the other defaults those of the Transformer's base model.
+    """
+
+    kind: Literal["modern"]
+    n_layers: Positive = 12
+    """Layers of the encoder."""
+    n_decoder_layers: Positive = 1
+    """Layers of the decoder: they cost time at every word of a translation, the encoder's do not."""
+    d_model: Positive = 512
+    """Width of embeddings and layers."""
+    n_heads: Positive = 8
+    """Attention heads, each d_model / n_heads wide."""
+    n_kv_heads: Positive | None = None
+    """Heads of keys and values where they are fewer: grouped-query attention (Ainslie et al. 2023), with 1 multi-query
+    attention (Shazeer 2019).
+    """
+    d_ff: Positive = 1408
+    """Width of the feed-forward layers: two thirds of the Transformer's, as each has three matrices instead of two."""
+    qk_norm: bool = False
+    """RMSNorm of each head's queries and keys."""
+    attention: Literal["full", "window", "strided", "linear"] = "full"
+    """What a word looks at in its own sentence: every word; those at most `window` away; those, and every window-th
+    word from there on (Child et al. 2019); every word through a sum of features (Katharopoulos et al. 2020). The
+    decoder looks at all of the source, for `linear` through such a sum too.
+    """
+    window: Positive = 16
+    """For window and strided attention: how far a word sees; the stride is the same number."""
+    dropout: Probability = 0.1
+    """Dropout on embeddings and on each sublayer's output."""
+    tied_output: bool = True
+    """The output matrix is the target embedding."""
+    tied_embeddings: bool = True
+    """Source and target share one embedding; needs tokenizer.joint."""
+    initialization: Initialization = PaperInit()
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.d_model % (2 * self.n_heads):
+            raise ValueError(f"d_model {self.d_model} is not n_heads {self.n_heads} times an even number")
+        if self.n_heads % (self.n_kv_heads or 1):
+            raise ValueError(f"n_heads {self.n_heads} is not a multiple of n_kv_heads {self.n_kv_heads}")
+        return self
+
+
 class Convolutions(Section):
     """Convolutional layers of one form, one on top of the other."""
 
@@ -292,56 +384,13 @@ class ConvS2SConfig(Section):
         return self
 
 
-class RNNConfig(Section):
-    """The recurrent encoder-decoder with cell and attention to choose, everything else equal; nobody's own model."""
-
-    kind: Literal["rnn"]
-    cell: Literal["gru", "lstm"] = "gru"
-    """The unit of every layer."""
-    attention: Literal["luong", "bahdanau", "none"] = "luong"
-    """How the decoder looks back: with the state of this step and input feeding (luong), with the state before, the
-    context going into the recurrence (bahdanau), or not at all: one vector at every step (none)."""
-    score: Literal["dot", "general", "concat", "location"] = "general"
-    """For attention luong: how a source position is scored."""
-    reach: Literal["global", "local_m", "local_p"] = "global"
-    """For attention luong: over all source positions, those about the same place (local_m) or a predicted one
-    (local_p)."""
-    window: Positive = 10
-    """For local reaches: how many positions to either side (D)."""
-    max_source: Positive = 50
-    """For score location: the fixed width; later source positions are never looked at."""
-    input_feeding: bool = True
-    """For attention luong: the attentional vector of a step goes into the next one."""
-    n_layers: Positive = 1
-    """Layers of the encoder, the lowest reading both ways, and of the decoder."""
-    d_embed: Positive = 256
-    """Word embedding."""
-    d_hidden: Positive = 512
-    """State of each layer, annotation and attentional vector; even, half of the lowest encoder layer's each way."""
-    d_align: Positive = 256
-    """Hidden layer of the alignment, for attention bahdanau and score concat."""
-    dropout: Probability = 0.0
-    """Dropout on what enters each layer from below, and before the output; never from step to step."""
-    tied_output: bool = False
-    """The output matrix is the target embedding; needs d_hidden equal to d_embed."""
-    tied_embeddings: bool = False
-    """Source and target share one embedding; needs tokenizer.joint."""
-    initialization: Initialization = PaperInit()
-
-    @model_validator(mode="after")
-    def _sizes_fit(self) -> Self:
-        _check_tied_output(self.tied_output, self.d_hidden, self.d_embed)
-        if self.d_hidden % 2:
-            raise ValueError(f"d_hidden must be even, half of it reading each way, not {self.d_hidden}")
-        return self
-
-
 ModelConfig = Annotated[
     BahdanauConfig
     | TransformerConfig
     | ConvS2SConfig
     | ChoConfig
     | SutskeverConfig
+    | ModernConfig
     | LuongConfig
     | GNMTConfig
     | RNNConfig,

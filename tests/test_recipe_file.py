@@ -176,7 +176,8 @@ error: r.yaml:7: corpus.downloads.0.sha256 must be 64 hexadecimal digits in lowe
   put it in quotes to make it text
 error: r.yaml:8: tokenizer.kind must be bpe, unigram, char or word, not the text 'bep'
   did you mean: bpe
-error: r.yaml:8: tokenizer.vocab must be a whole number above 0, not the text '8_000'
+error: r.yaml:8: tokenizer.vocab must be a whole number above 0 or a mapping with src and tgt, \
+not the text '8_000'
   write 8000
 error: r.yaml:8: tokenizer.joint must be true or false, not the text 'yes'
   write true
@@ -271,6 +272,38 @@ def test_missing_sections_are_all_named(recipe_path: Path) -> None:
 def test_faults_between_sections_are_found(recipe_path: Path) -> None:
     text = SMALL.replace("bahdanau}", "bahdanau, tied_embeddings: true}") + "tokenizer: {joint: false}\n"
     assert faults(recipe_path, text) == ["error: r.yaml:5: model.tied_embeddings needs tokenizer.joint: true"]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (
+            "vocab: {src: 40, tgt: 30}",
+            "error: r.yaml:5: tokenizer: vocab has a size for each side, which needs joint: false",
+        ),
+        ("joint: false, vocab: {src: 40}", "error: r.yaml:5: tokenizer.vocab.tgt is missing"),
+        (
+            "joint: false, vocab: {src: 0, tgt: 9}",
+            "error: r.yaml:5: tokenizer.vocab.src must be a whole number above 0",
+        ),
+        (
+            "joint: false, vocab: 0",
+            "error: r.yaml:5: tokenizer.vocab must be a whole number above 0 or a mapping with src",
+        ),
+        ("joint: false, vocab: {src: 9, trg: 9}", "error: r.yaml:5: tokenizer.vocab.trg is not a key of VocabSizes"),
+    ],
+)
+def test_sizes_for_each_side_are_checked(recipe_path: Path, written: str, said: str) -> None:
+    assert faults(recipe_path, SMALL + f"tokenizer: {{{written}}}\n")[0].startswith(said)
+
+
+def test_sizes_for_each_side_come_back(recipe_path: Path) -> None:
+    recipe_path.write_text(SMALL + "tokenizer: {joint: false, vocab: {src: 40, tgt: 30}}\n")
+    recipe = load_recipe(recipe_path)
+    assert recipe.tokenizer.sizes == (40, 30)
+    recipe_path.write_text(dump_recipe(recipe))
+    assert load_recipe(recipe_path) == recipe
+    assert load_recipe(recipe_path, ["tokenizer.vocab.tgt=50"]).tokenizer.sizes == (40, 50)
 
 
 def test_thousands_of_faults_are_counted_and_not_printed(recipe_path: Path) -> None:

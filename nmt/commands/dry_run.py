@@ -1,13 +1,25 @@
-"""`nmt train --dry-run`: what a recipe would train, worked out on the meta device: no data, no memory, no training."""
+"""`nmt train --dry-run`: what a recipe would train and what that would take: no data, no memory, no training."""
 
 import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import groupby
 
 import torch
 
 from nmt.errors import UsageError
 from nmt.models.build import build_model
-from nmt.recipe import SGD, Adadelta, Adam, Recipe
+from nmt.ops.choose import choose_device
+from nmt.recipe import SGD, Optimizer, Recipe
+from nmt.training.cost import batch_cost, on_meta, product_rate
+
+LENGTH = 25
+"""Pieces of a sentence, its end included, where there is no text to ask: WMT's 4.5 M English-German pairs have 26 words
+a sentence (Luong et al. 2015, section 4.1)."""
 
 _FLOAT = 4  # bytes of a float32
 
@@ -22,11 +34,33 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Sizes of the model of a recipe.
+class Memory:
+    """Bytes: weights, gradients and optimiser stay throughout, activations are what an update needs on top at least."""
 
-    parts: every parameter, a tied one once. memory: bytes that weights, gradients and optimiser keep throughout; what
-    an update needs on top grows with the batch. src_vocab, tgt_vocab: ids, as the recipe's tokenizer.vocab says.
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+
+
+@dataclass(frozen=True)
+class Time:
+    """Seconds that the matrix products of all updates take: `flops` each, at `rate` a second on `device`."""
+
+    updates: int
+    tgt_tokens: int
+    flops: int
+    device: str
+    rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes of the model of a recipe, and what its training takes.
+
+    parts: every parameter, a tied one once. src_vocab, tgt_vocab: ids, as the recipe's tokenizer.vocab says. sentences,
+    length: the batch that activations and time are of; accumulate: the parts that it is cut into.
     """
 
     name: str
@@ -35,34 +69,79 @@ class Plan:
     tgt_vocab: int
     parts: list[Part]
     parameters: int
-    memory: int
+    sentences: int
+    length: int
+    accumulate: int
+    dtype: str
+    memory: Memory
+    time: Time
 
     def as_json(self) -> str:
         """One JSON object."""
         return json.dumps(asdict(self), indent=1)
 
     def lines(self) -> list[str]:
-        """The same for people: a line a parameter, then the sums."""
-        width = max(len(part.name) for part in self.parts)
-        shapes = [" x ".join(f"{size:,}" for size in part.shape) for part in self.parts]
-        shape_width = max(map(len, shapes))
+        """The same for people: parameters by part, then memory and time with how they are estimated."""
         return [
             f"{self.name}: {self.kind}, {self.src_vocab:,} source ids, {self.tgt_vocab:,} target ids",
-            *(
-                f"  {part.name:<{width}}  {shape:>{shape_width}}  {part.parameters:>13,}"
-                for part, shape in zip(self.parts, shapes, strict=True)
-            ),
-            f"  {'parameters in all':<{width}}  {'':>{shape_width}}  {self.parameters:>13,}",
-            f"weights, gradients and optimiser: {self.memory / 2**20:,.0f} MiB, and what a batch needs on top",
+            *self._parameter_lines(),
+            *self._memory_lines(),
+            *self._time_lines(),
+        ]
+
+    def _parameter_lines(self) -> list[str]:
+        """A line a module with its sum; below it, tensors of one shape that repeat from layer to layer share a line."""
+        rows: list[tuple[str, str, str]] = []
+        for module, group in groupby(sorted(self.parts, key=self._rank), key=_module):
+            parts = list(group)
+            simple = all(part.name.removeprefix(module) in ("", ".weight", ".bias") for part in parts)
+            shapes = " + ".join(_shape(part.shape) for part in parts) if simple else ""
+            rows.append((module, shapes, f"{sum(part.parameters for part in parts):,}"))
+            for (name, shape), count in Counter((_layerless(part.name), part.shape) for part in parts).items():
+                if not simple:
+                    below = name.removeprefix(module).removeprefix(".")
+                    rows.append((f"  {below}", (f"{count} of " if count > 1 else "") + _shape(shape), ""))
+        rows.append(("parameters in all", "", f"{self.parameters:,}"))
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        return [f"  {a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows]
+
+    def _rank(self, part: Part) -> int:
+        """Where the first tensor of the part's module stands, so that a module's tensors come together."""
+        return next(i for i, other in enumerate(self.parts) if _module(other) == _module(part))
+
+    def _memory_lines(self) -> list[str]:
+        memory, rows = self.memory, -(-self.sentences // self.accumulate)
+        total = memory.weights + memory.gradients + memory.optimizer + memory.activations
+        return [
+            f"memory: {_size(total)}: weights {_size(memory.weights)}, gradients {_size(memory.gradients)}, "
+            f"optimiser {_size(memory.optimizer)}, activations {_size(memory.activations)}",
+            f"  activations are an estimate: what {rows:,} sentences of {self.length} pieces a side leave for the "
+            "backward, without what comes and goes",
+        ]
+
+    def _time_lines(self) -> list[str]:
+        time = self.time
+        return [
+            f"time: {_duration(time.seconds)} for {time.updates:,} updates of {time.tgt_tokens:,} target tokens, "
+            f"{_si(time.flops / time.tgt_tokens)}FLOP each, forward and backward",
+            f"  an estimate of the matrix products alone, at {_si(time.rate)}FLOP/s as just measured on {time.device} "
+            f"in {self.dtype}: all else comes on top",
         ]
 
 
-def dry_run(recipe: Recipe) -> Plan:
+def dry_run(recipe: Recipe, device: str = "auto") -> Plan:
     """The plan of a recipe; UsageError for sizes that no tensor can have."""
-    ids = recipe.tokenizer.vocab
+    target = choose_device(device)
+    train, dtype = recipe.train, getattr(torch, recipe.compute.dtype)
+    length = min(LENGTH, recipe.corpus.max_len)
+    sentences = train.batch_sentences or max(1, (train.batch_tokens or 0) // length)
+    rows = -(-sentences // train.accumulate)
+    times_seen = 2 if train.r_drop else 1
     try:
-        with torch.device("meta"):
-            model = build_model(recipe.model, ids, ids)
+        with on_meta():
+            model = build_model(recipe.model, *recipe.tokenizer.sizes)
+            model.compute_dtype = dtype
+            cost = batch_cost(model, rows * times_seen, length)
     except (RuntimeError, TypeError) as error:
         # On the meta device nothing is allocated, so numbers that overflow are all that a recipe can do wrong.
         if "overflow" not in str(error).lower():
@@ -73,9 +152,76 @@ def dry_run(recipe: Recipe) -> Plan:
         ) from None
     parts = [Part(name, tuple(p.shape), p.numel()) for name, p in model.named_parameters()]
     total = sum(part.parameters for part in parts)
-    match recipe.train.optimizer:
-        case Adam() | Adadelta():
-            slots = 2
-        case SGD(momentum=momentum):
-            slots = 1 if momentum else 0
-    return Plan(recipe.name, recipe.model.kind, ids, ids, parts, total, total * _FLOAT * (2 + slots))
+    optimizers = [train.optimizer, *([train.switch.optimizer] if train.switch else [])]
+    slots = max(map(_slots, optimizers))
+    with _threads(recipe.compute.threads):
+        rate = product_rate(target, dtype)
+    flops = cost.flops * sentences // rows
+    return Plan(
+        name=recipe.name,
+        kind=recipe.model.kind,
+        src_vocab=recipe.tokenizer.sizes[0],
+        tgt_vocab=recipe.tokenizer.sizes[1],
+        parts=parts,
+        parameters=total,
+        sentences=sentences,
+        length=length,
+        accumulate=train.accumulate,
+        dtype=recipe.compute.dtype,
+        memory=Memory(total * _FLOAT, total * _FLOAT, total * _FLOAT * slots, cost.kept),
+        time=Time(train.updates, sentences * length, flops, target.type, rate, train.updates * flops / rate),
+    )
+
+
+def _slots(optimizer: Optimizer) -> int:
+    """Numbers that an optimiser keeps for each parameter."""
+    if isinstance(optimizer, SGD):
+        return 1 if optimizer.momentum else 0
+    return 2
+
+
+@contextmanager
+def _threads(wanted: int | None) -> Iterator[None]:
+    """As many CPU threads as training would use."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(wanted or len(os.sched_getaffinity(0)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def _module(part: Part) -> str:
+    return part.name.split(".")[0]
+
+
+def _layerless(name: str) -> str:
+    """A parameter's name with * for the number of its layer."""
+    return re.sub(r"\.\d+(?=\.|$)", ".*", name)
+
+
+def _shape(sizes: tuple[int, ...]) -> str:
+    return " x ".join(f"{size:,}" for size in sizes)
+
+
+def _size(n: int) -> str:
+    return f"{n / 2**20:,.0f} MiB" if n < 10 * 2**30 else f"{n / 2**30:,.1f} GiB"
+
+
+def _si(number: float) -> str:
+    """A number with the prefix of its size: 3.1 G."""
+    prefixes = ["", "k", "M", "G", "T", "P"]
+    while number >= 1000 and len(prefixes) > 1:
+        number /= 1000
+        del prefixes[0]
+    return f"{number:.3g} {prefixes[0]}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("years", 365 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:.1f} seconds"

@@ -238,16 +238,15 @@ class _Making:
             read = sum(part.counts.read for part in train)
             raise DataError(f"none of the {read:,} training pairs is left", self._reasons(train))
         of = f"{LEARN_FROM:,} of {n:,}" if n > LEARN_FROM else f"{n:,}"
-        self.say(f"learning a {config.kind} vocabulary of {config.vocab:,} from {of} pairs")
+        sizes = " and ".join(f"{size:,}" for size in dict.fromkeys(config.sizes))
+        self.say(f"learning a {config.kind} vocabulary of {sizes} from {of} pairs")
         learned = learn(
             lambda: evenly(chain.from_iterable(part.pairs() for part in train), n, LEARN_FROM),
             config,
             (corpus.src, corpus.tgt),
         )
-        if max(tokenizer.n_ids for tokenizer in learned) < config.vocab:
-            self.say(
-                f"note: the text has no more {config.kind}s than these; tokenizer.vocab would allow {config.vocab:,}"
-            )
+        if all(tokenizer.n_ids < size for tokenizer, size in zip(learned, config.sizes, strict=True)):
+            self.say(f"note: the text has no more {config.kind}s than these; tokenizer.vocab would allow {sizes}")
         return learned
 
     def _reasons(self, train: list[_Part]) -> str:

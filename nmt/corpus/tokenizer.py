@@ -237,8 +237,10 @@ def _shortlist(payload: bytes) -> list[str]:
         raise ModelError("the tokenizer is damaged: its words are not UTF-8") from None
 
 
-def learn_sentencepiece(lines: Iterable[str], config: TokenizerConfig, what: str) -> SentencePieces:
+def learn_sentencepiece(lines: Iterable[str], config: TokenizerConfig, what: str, side: int = 0) -> SentencePieces:
     """A sentencepiece model of tokenizer.kind with tokenizer.vocab pieces learned from these lines.
+
+    Where tokenizer.vocab has a size for each side, `side` (0 source, 1 target) says which it is.
 
     Lines of more than 4,192 bytes are left out, as sentencepiece does by itself. The model holds no path: it is learned
     from an iterator and written to memory. `what` names the text in messages. UsageError where the text has too few or
@@ -255,7 +257,7 @@ def learn_sentencepiece(lines: Iterable[str], config: TokenizerConfig, what: str
             sentence_iterator=iter(lines),
             model_writer=model,
             model_type=config.kind,
-            vocab_size=config.vocab,
+            vocab_size=config.sizes[side],
             character_coverage=config.character_coverage,
             normalization_rule_name=config.normalization,
             pad_id=PAD,
@@ -271,20 +273,25 @@ def learn_sentencepiece(lines: Iterable[str], config: TokenizerConfig, what: str
             minloglevel=2,
         )
     except RuntimeError as fault:  # sentencepiece's only error; the texts below are those of 0.2
-        raise _explained(str(fault), config, what) from None
+        raise _explained(str(fault), _key(config, side), config.sizes[side], what) from None
     return SentencePieces(config.kind, model.getvalue())
 
 
-def _explained(fault: str, config: TokenizerConfig, what: str) -> NmtError:
+def _key(config: TokenizerConfig, side: int) -> str:
+    """The key that a side's size stands at."""
+    return "tokenizer.vocab" if isinstance(config.vocab, int) else f"tokenizer.vocab.{('src', 'tgt')[side]}"
+
+
+def _explained(fault: str, key: str, vocab: int, what: str) -> NmtError:
     if found := re.search(r"Vocabulary size too high \(\d+\)\. Please set it to a value <= (\d+)", fault):
         return UsageError(
-            f"tokenizer.vocab: {config.vocab:,} is too many for {what}: it gives {int(found[1]):,} pieces at most",
-            f"set tokenizer.vocab to {found[1]} or less",
+            f"{key}: {vocab:,} is too many for {what}: it gives {int(found[1]):,} pieces at most",
+            f"set {key} to {found[1]} or less",
         )
     if found := re.search(r"Vocabulary size is smaller than required_chars\. \d+ vs (\d+)", fault):
         return UsageError(
-            f"tokenizer.vocab: {config.vocab:,} is too few for {what}: its characters alone need {int(found[1]):,}",
-            f"set tokenizer.vocab to {found[1]} or more, or lower tokenizer.character_coverage",
+            f"{key}: {vocab:,} is too few for {what}: its characters alone need {int(found[1]):,}",
+            f"set {key} to {found[1]} or more, or lower tokenizer.character_coverage",
         )
     return DataError(
         f"{what} has no line that sentencepiece could learn from: {fault}",
@@ -309,9 +316,10 @@ def learn(
     UsageError where tokenizer.vocab does not fit the text. Of a joint sentencepiece model both sides get the same
     object.
     """
-    if config.vocab <= len(SPECIALS):
+    small = min((0, 1), key=lambda side: config.sizes[side])
+    if config.sizes[small] <= len(SPECIALS):
         raise UsageError(
-            f"tokenizer.vocab: {config.vocab} leaves no room for pieces: {len(SPECIALS)} ids are special",
+            f"{_key(config, small)}: {config.sizes[small]} leaves no room for pieces: {len(SPECIALS)} ids are special",
             "common sizes are 8000 for tens of thousands of sentence pairs, 32000 for millions",
         )
     if config.kind == "word":
@@ -320,7 +328,7 @@ def learn(
         joint = learn_sentencepiece((line for pair in pairs() for line in pair), config, "the training text")
         return joint, joint
     src = learn_sentencepiece((src for src, _ in pairs()), config, f"the {languages[0]} training text")
-    return src, learn_sentencepiece((tgt for _, tgt in pairs()), config, f"the {languages[1]} training text")
+    return src, learn_sentencepiece((tgt for _, tgt in pairs()), config, f"the {languages[1]} training text", side=1)
 
 
 def _learn_both_words(
@@ -332,6 +340,7 @@ def _learn_both_words(
         for side in (0, 1):
             counts[side].update(split_words(pair[side], moses[side]))
     if config.joint:
-        shortlist = learn_words(counts[0] + counts[1], config.vocab)
+        shortlist = learn_words(counts[0] + counts[1], config.sizes[0])
         return Words(shortlist, moses[0]), Words(shortlist, moses[1])
-    return Words(learn_words(counts[0], config.vocab), moses[0]), Words(learn_words(counts[1], config.vocab), moses[1])
+    src, tgt = (Words(learn_words(counts[i], config.sizes[i]), moses[i]) for i in (0, 1))
+    return src, tgt

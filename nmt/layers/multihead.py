@@ -1,4 +1,8 @@
-"""Multi-head attention (Vaswani et al. 2017, section 3.2.2): projections, heads, and the way back."""
+"""Multi-head attention (Vaswani et al. 2017, section 3.2.2): projections, heads, and the way back.
+
+Beyond the paper, each an option that is off by default: fewer heads of keys and values than of queries (`n_kv_heads`),
+no biases, RMSNorm of each head's query and key (`qk_norm`), and rotary positions (`turn`).
+"""
 
 from dataclasses import dataclass
 
@@ -6,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from nmt.ops import dot
-from nmt.ops.linear import linear
+from nmt.ops.linear import linear, wide
+from nmt.ops.rope import rotate
 
 
 def split_heads(x: Tensor, n_heads: int) -> Tensor:
@@ -19,9 +24,14 @@ def join_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(-2)
 
 
+def turned(x: Tensor, turn: Tensor | None) -> Tensor:
+    """Heads (B, H, Q, C) rotated by their positions, turn (..., Q, C / 2), where there is a rotation."""
+    return x if turn is None else rotate(x, turn)
+
+
 @dataclass(frozen=True)
 class KeysValues:
-    """Keys and values of one layer, (B, H, N, C) each: a row a sentence or a hypothesis."""
+    """Keys and values of one layer, (B, G, N, C) each: a row a sentence or a hypothesis."""
 
     keys: Tensor
     values: Tensor
@@ -30,50 +40,140 @@ class KeysValues:
         """These positions and then those."""
         return KeysValues(torch.cat([self.keys, more.keys], dim=2), torch.cat([self.values, more.values], dim=2))
 
+    def last(self, n: int) -> "KeysValues":
+        """The last n positions, or all where there are fewer."""
+        return KeysValues(self.keys[:, :, -n:], self.values[:, :, -n:])
 
-class SelfAttention(nn.Module):
+
+class HeadNorm(nn.RMSNorm):
+    """RMSNorm over the width of a head, in float32, one gain for all heads.
+
+    As Qwen3 and OLMo 2 have it (2025), after Henry et al. 2020, who divide by the length and learn a factor: scores
+    stay bounded however large the projections grow.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., C) -> the same in its dtype."""
+        return super().forward(x.to(wide(x.dtype))).to(x.dtype)
+
+
+class SelfProjections(nn.Module):
     """Queries, keys and values from one input: W^Q, W^K, W^V one above the other in `qkv`, W^O in `out`."""
 
-    def __init__(self, d_model: int, n_heads: int, dropout: float) -> None:
+    def __init__(
+        self, d_model: int, n_heads: int, n_kv_heads: int | None = None, bias: bool = True, qk_norm: bool = False
+    ) -> None:
+        """n_kv_heads G: query heads 0 .. H/G - 1 share the first head of keys and values, and so on; None for H."""
         super().__init__()
-        self.n_heads, self.dropout = n_heads, dropout
-        self.qkv = nn.Linear(d_model, 3 * d_model)
-        self.out = nn.Linear(d_model, d_model)
+        self.n_heads, self.n_kv_heads, self.d_head = n_heads, n_kv_heads or n_heads, d_model // n_heads
+        self.widths = [d_model, self.n_kv_heads * self.d_head, self.n_kv_heads * self.d_head]
+        self.qkv = nn.Linear(d_model, sum(self.widths), bias)
+        self.out = nn.Linear(d_model, d_model, bias)
+        self.q_norm = HeadNorm(self.d_head) if qk_norm else nn.Identity()
+        self.k_norm = HeadNorm(self.d_head) if qk_norm else nn.Identity()
 
-    def project(self, x: Tensor) -> tuple[Tensor, KeysValues]:
-        """x (B, Q, D) -> queries (B, H, Q, C), and its keys and values."""
-        q, k, v = (split_heads(part, self.n_heads) for part in linear(x, self.qkv.weight, self.qkv.bias).chunk(3, -1))
-        return q, KeysValues(k, v)
+    def project(self, x: Tensor, turn: Tensor | None = None) -> tuple[Tensor, KeysValues]:
+        """x (B, Q, D), turn (..., Q, C / 2) -> queries (B, H, Q, C), and its keys and values (B, G, Q, C)."""
+        q, k, v = linear(x, self.qkv.weight, self.qkv.bias).split(self.widths, -1)
+        q, k, v = split_heads(q, self.n_heads), split_heads(k, self.n_kv_heads), split_heads(v, self.n_kv_heads)
+        return turned(self.q_norm(q), turn), KeysValues(turned(self.k_norm(k), turn), v)
 
-    def forward(self, x: Tensor, keep: Tensor | None) -> Tensor:
-        """x (B, Q, D), keep as in ops.dot.attend -> (B, Q, D) in the dtype of x."""
-        query, seen = self.project(x)
+    def merge(self, context: Tensor) -> Tensor:
+        """(B, H, Q, C) through W^O: (B, Q, D)."""
+        return linear(join_heads(context), self.out.weight, self.out.bias)
+
+
+class CrossProjections(nn.Module):
+    """Queries from the decoder, keys and values from the encoder's output: W^Q; W^K above W^V in `kv`; W^O in `out`."""
+
+    def __init__(
+        self, d_model: int, n_heads: int, n_kv_heads: int | None = None, bias: bool = True, qk_norm: bool = False
+    ) -> None:
+        """n_kv_heads as in SelfProjections."""
+        super().__init__()
+        self.n_heads, self.n_kv_heads = n_heads, n_kv_heads or n_heads
+        C = d_model // n_heads
+        self.q = nn.Linear(d_model, d_model, bias)
+        self.kv = nn.Linear(d_model, 2 * self.n_kv_heads * C, bias)
+        self.out = nn.Linear(d_model, d_model, bias)
+        self.q_norm = HeadNorm(C) if qk_norm else nn.Identity()
+        self.k_norm = HeadNorm(C) if qk_norm else nn.Identity()
+
+    def query(self, x: Tensor) -> Tensor:
+        """x (B, Q, D) -> queries (B, H, Q, C)."""
+        return self.q_norm(split_heads(linear(x, self.q.weight, self.q.bias), self.n_heads))
+
+    def project(self, memory: Tensor) -> KeysValues:
+        """Keys and values (B, G, S, C) of the encoder's output (B, S, D): once a sentence."""
+        k, v = linear(memory, self.kv.weight, self.kv.bias).chunk(2, -1)
+        return KeysValues(self.k_norm(split_heads(k, self.n_kv_heads)), split_heads(v, self.n_kv_heads))
+
+    def merge(self, context: Tensor) -> Tensor:
+        """(B, H, Q, C) through W^O: (B, Q, D)."""
+        return linear(join_heads(context), self.out.weight, self.out.bias)
+
+
+class SelfAttention(SelfProjections):
+    """Scaled dot-product attention of a sequence to itself."""
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        dropout: float,
+        n_kv_heads: int | None = None,
+        bias: bool = True,
+        qk_norm: bool = False,
+    ) -> None:
+        """dropout: on the weights; the rest as in SelfProjections."""
+        super().__init__(d_model, n_heads, n_kv_heads, bias, qk_norm)
+        self.dropout = dropout
+
+    def forward(self, x: Tensor, keep: Tensor | None, turn: Tensor | None = None) -> Tensor:
+        """x (B, Q, D), keep as in ops.dot.attend, turn as in `project` -> (B, Q, D) in the dtype of x."""
+        query, seen = self.project(x, turn)
         return self.attend(query, seen, keep)
 
     def attend(self, query: Tensor, seen: KeysValues, keep: Tensor | None) -> Tensor:
         """What queries (B, H, Q, C) find in keys and values, through W^O: (B, Q, D)."""
         context, _ = dot.attend(query, seen.keys, seen.values, keep, self.dropout if self.training else 0.0)
-        return linear(join_heads(context), self.out.weight, self.out.bias)
+        return self.merge(context)
+
+    def start(self, rows: int, like: Tensor) -> KeysValues:
+        """Nothing seen yet, on the device and in the dtype of `like`."""
+        nothing = like.new_empty((rows, self.n_kv_heads, 0, self.d_head))
+        return KeysValues(nothing, nothing)
+
+    def step(
+        self, x: Tensor, past: KeysValues, keep: Tensor | None, turn: Tensor | None = None
+    ) -> tuple[Tensor, KeysValues]:
+        """One position x (R, 1, D) after those of `past` -> (R, 1, D), and the past with it."""
+        query, own = self.project(x, turn)
+        seen = past.append(own)
+        return self.attend(query, seen, keep), seen
 
 
-class CrossAttention(nn.Module):
-    """Queries from the decoder, keys and values from the encoder's output: W^Q; W^K above W^V in `kv`; W^O in `out`."""
+class CrossAttention(CrossProjections):
+    """Scaled dot-product attention of the decoder to the encoder's output."""
 
-    def __init__(self, d_model: int, n_heads: int, dropout: float) -> None:
-        super().__init__()
-        self.n_heads, self.dropout = n_heads, dropout
-        self.q = nn.Linear(d_model, d_model)
-        self.kv = nn.Linear(d_model, 2 * d_model)
-        self.out = nn.Linear(d_model, d_model)
-
-    def project(self, memory: Tensor) -> KeysValues:
-        """Keys and values of the encoder's output (B, S, D): once a sentence."""
-        k, v = (split_heads(part, self.n_heads) for part in linear(memory, self.kv.weight, self.kv.bias).chunk(2, -1))
-        return KeysValues(k, v)
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        dropout: float,
+        n_kv_heads: int | None = None,
+        bias: bool = True,
+        qk_norm: bool = False,
+    ) -> None:
+        """dropout: on the weights; the rest as in SelfProjections."""
+        super().__init__(d_model, n_heads, n_kv_heads, bias, qk_norm)
+        self.dropout = dropout
 
     def forward(self, x: Tensor, seen: KeysValues, keep: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, Q, D), keep as in ops.dot.attend -> (B, Q, D) in the dtype of x, weights (B, H, Q, S) float32."""
-        query = split_heads(linear(x, self.q.weight, self.q.bias), self.n_heads)
         dropout = self.dropout if self.training else 0.0
-        context, weights = dot.attend(query, seen.keys, seen.values, keep, dropout)
-        return linear(join_heads(context), self.out.weight, self.out.bias), weights
+        context, weights = dot.attend(self.query(x), seen.keys, seen.values, keep, dropout)
+        return self.merge(context), weights

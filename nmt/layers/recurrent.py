@@ -172,7 +172,7 @@ class Stack(nn.Module):
             h = now[-1][0]
         return tuple(now)
 
-    def fed_steps(self, y: Tensor) -> Callable[[int, Tensor, tuple[Carry, ...]], tuple[Carry, ...]]:
+    def fed_steps(self, y: Tensor) -> Callable[[int, Tensor | None, tuple[Carry, ...]], tuple[Carry, ...]]:
         """`step` for a loop over y (T, B, E) where the lowest layer reads [y_t; fed], fed (B, F) being known only at t.
 
         Gives a function of t, fed and what the layers carry; what needs no state is done here, for all t at once.
@@ -184,8 +184,8 @@ class Stack(nn.Module):
         into = [(layer.W.weight.to(dtype), layer.W.bias.to(dtype)) for layer in layers[1:]]
         steppers = [layer.stepper(dtype) for layer in layers]
 
-        def step(t: int, fed: Tensor, carries: tuple[Carry, ...]) -> tuple[Carry, ...]:
-            now = [steppers[0](words[t] + fed.to(dtype) @ W_fed.T, carries[0])]
+        def step(t: int, fed: Tensor | None, carries: tuple[Carry, ...]) -> tuple[Carry, ...]:
+            now = [steppers[0](words[t] if fed is None else words[t] + fed.to(dtype) @ W_fed.T, carries[0])]
             for i, (W, b) in enumerate(into, 1):
                 now.append(steppers[i](linear(self._into(i, now[-1][0], dtype), W, b), carries[i]))
             return tuple(now)

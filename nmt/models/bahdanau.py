@@ -8,6 +8,10 @@ Where others differ and this file does not: the query is s_{i-1}, not s_i; the r
 matrix; the context enters both gates; the readout sees s_{i-1}, y_{i-1} and c_i (A.2.2; equation 4 writes s_i, the
 appendix and the authors' program s_{i-1}); s_0 comes from the backward state of the first word.
 
+An index to know of: as A.2.2 prints it, s_{i-1} has read the words up to y_{i-2}, and y_{i-1} reaches the readout by
+V_o alone. The authors' program counts its states one word later (its state before word i has read y_{i-1}). This file
+follows the print.
+
 Ours, not the paper's, and off by default: dropout, tied embeddings, `reset: after` (encoder and decoder as torch.nn.GRU
 and cuDNN have the unit: the reset gate acts after the recurrent matrix, and on a bias of its own; ops/gru.py).
 """

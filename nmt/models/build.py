@@ -6,6 +6,7 @@ from nmt.models.contract import Seq2Seq
 from nmt.models.convs2s import ConvS2S
 from nmt.models.gnmt import GNMT
 from nmt.models.luong import Luong
+from nmt.models.modern import Modern
 from nmt.models.rnn import RNN
 from nmt.models.sutskever import Sutskever
 from nmt.models.transformer import Transformer
@@ -17,6 +18,7 @@ from nmt.recipe_models import (
     GNMTConfig,
     LuongConfig,
     ModelConfig,
+    ModernConfig,
     RNNConfig,
     SutskeverConfig,
     TransformerConfig,
@@ -114,19 +116,6 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 tied_embeddings=config.tied_embeddings,
                 output_bias=config.output_bias,
             )
-        case ConvS2SConfig():
-            return ConvS2S(
-                n_src,
-                n_tgt,
-                d_embed=config.d_embed,
-                d_out=config.d_out,
-                encoder=_layers(config.encoder),
-                decoder=_layers(config.decoder or config.encoder),
-                max_positions=config.max_positions,
-                dropout=config.dropout,
-                tied_output=config.tied_output,
-                tied_embeddings=config.tied_embeddings,
-            )
         case RNNConfig():
             return RNN(
                 n_src,
@@ -142,6 +131,36 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 window=config.window,
                 max_source=config.max_source,
                 input_feeding=config.input_feeding,
+                dropout=config.dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
+            )
+        case ModernConfig():
+            return Modern(
+                n_src,
+                n_tgt,
+                n_layers=config.n_layers,
+                n_decoder_layers=config.n_decoder_layers,
+                d_model=config.d_model,
+                n_heads=config.n_heads,
+                d_ff=config.d_ff,
+                n_kv_heads=config.n_kv_heads,
+                qk_norm=config.qk_norm,
+                attention=config.attention,
+                window=config.window,
+                dropout=config.dropout,
+                tied_output=config.tied_output,
+                tied_embeddings=config.tied_embeddings,
+            )
+        case ConvS2SConfig():
+            return ConvS2S(
+                n_src,
+                n_tgt,
+                d_embed=config.d_embed,
+                d_out=config.d_out,
+                encoder=_layers(config.encoder),
+                decoder=_layers(config.decoder or config.encoder),
+                max_positions=config.max_positions,
                 dropout=config.dropout,
                 tied_output=config.tied_output,
                 tied_embeddings=config.tied_embeddings,

@@ -26,7 +26,9 @@ and on h~_t before the output; never from step to step. The first weights are un
 2015).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, cast
 
 import torch
@@ -35,6 +37,7 @@ from torch.nn import functional as F
 
 from nmt.batch import Batch
 from nmt.layers.alignment import AdditiveAlignment, LuongAlignment, Reach, Score
+from nmt.layers.input_feeding import decode_fed
 from nmt.layers.recurrent import BidirectionalStack, Carry, Stack
 from nmt.models.contract import Memory, Seq2Seq, State, Step, map_tensors
 from nmt.ops.linear import wide
@@ -45,13 +48,17 @@ Attention = Literal["none", "bahdanau", "luong"]
 
 @dataclass(frozen=True)
 class RNNMemory(Memory):
-    """keep (B, S); annotations h (B, S, H) and what the alignment makes of them, keys (B, S, A), both None without
-    attention; last: what each encoder layer carries at its end, each (B, H) float32.
-    """
+    """keep (B, S); last: what each encoder layer carries at its end, each (B, H) float32."""
 
-    annotations: Tensor | None
-    keys: Tensor | None
     last: tuple[Carry, ...]
+
+
+@dataclass(frozen=True)
+class AttendedMemory(RNNMemory):
+    """And annotations h (B, S, H), and what the alignment makes of them, keys (B, S, A)."""
+
+    annotations: Tensor
+    keys: Tensor
 
 
 @dataclass(frozen=True)
@@ -63,8 +70,15 @@ class RNNState(State):
     position: Tensor
 
 
+Advance = Callable[[Tensor | None, tuple[Carry, ...]], tuple[Carry, ...]]
+"""Takes the decoder's layers one position on: from f_t (R, H) or None, and what they carry, to what they carry then."""
+
+
 class RNN(Seq2Seq):
     """Encoder, decoder, and between them no attention, Bahdanau's or Luong's."""
+
+    alignment: AdditiveAlignment | LuongAlignment
+    """Missing without attention."""
 
     def __init__(
         self,
@@ -87,13 +101,13 @@ class RNN(Seq2Seq):
     ) -> None:
         super().__init__()
         E, H = d_embed, d_hidden
+        self.cell = cell
         self.attention, self.input_feeding = attention, attention == "luong" and input_feeding
         self.src_embed = nn.Embedding(n_src, E)
         self.tgt_embed = self.src_embed if tied_embeddings else nn.Embedding(n_tgt, E)
         self.encoder = BidirectionalStack(cell, E, H, n_layers, dropout)
         nothing_fed = attention == "luong" and not input_feeding
         self.decoder = Stack(cell, E if nothing_fed else E + H, H, n_layers, dropout)
-        self.alignment: AdditiveAlignment | LuongAlignment | None = None
         if attention == "bahdanau":
             self.alignment = AdditiveAlignment(H, H, d_align)
         elif attention == "luong":
@@ -107,10 +121,10 @@ class RNN(Seq2Seq):
     def encode(self, src: Tensor, keep: Tensor) -> RNNMemory:
         """Annotations of source ids (B, S), the alignment's keys, and what each layer carries at its end."""
         h, last = self.encoder.scan(self.dropout(self._embed(self.src_embed, src.T)), keep.T)  # (S, B, H)
-        if self.alignment is None:
-            return RNNMemory(keep=keep, annotations=None, keys=None, last=last)
+        if self.attention == "none":
+            return RNNMemory(keep=keep, last=last)
         annotations = h.transpose(0, 1).to(self.compute_dtype)
-        return RNNMemory(keep=keep, annotations=annotations, keys=self.alignment.keys(annotations), last=last)
+        return AttendedMemory(keep=keep, last=last, annotations=annotations, keys=self.alignment.keys(annotations))
 
     def start(self, memory: Memory, beam: int, max_len: int) -> RNNState:
         """The decoder's layers go on from the encoder's, once for each hypothesis."""
@@ -124,41 +138,41 @@ class RNN(Seq2Seq):
         )
 
     def step(self, prev: Tensor, memory: Memory, state: State, want_weights: bool = False) -> Step:
-        """One target position, in the order of the docstring above: f_t, s_t, c_t, h~_t."""
-        y = self._embed(self.tgt_embed, prev)  # (R, E)
-        step = self._step(y, cast(RNNMemory, memory), cast(RNNState, state))
-        return step if want_weights else Step(step.features, step.state, None)
+        """One target position: the layers read [e(y_{t-1}); f_t], all else is in `_position`."""
+        y = self.dropout(self._embed(self.tgt_embed, prev))  # (R, E)
 
-    def _step(self, y: Tensor, memory: RNNMemory, state: RNNState) -> Step:
+        def advance(fed: Tensor | None, carries: tuple[Carry, ...]) -> tuple[Carry, ...]:
+            return self.decoder.step(y if fed is None else torch.cat([y, fed], dim=-1), carries)
+
+        attended, after, a = self._position(advance, cast(RNNMemory, memory), cast(RNNState, state))
+        return Step(self._out(attended), after, a if want_weights else None)
+
+    def _position(self, advance: Advance, memory: RNNMemory, state: RNNState) -> tuple[Tensor, RNNState, Tensor | None]:
+        """h~_t (R, H) float32, the state after it, attention's weights (R, 1, 1, S): in turn f_t, s_t, c_t, h~_t."""
         c, a = None, None
         if self.attention == "none":
-            c = self._summary(memory, y)
+            c = self._summary(memory, len(state.position))
         elif self.attention == "bahdanau":
-            c, a = self._attend(state.carries[-1][0].to(y.dtype), state, memory)
-        fed = c if c is not None else state.fed
-        x = y if fed is None else torch.cat([y, fed.to(y.dtype)], dim=-1)
-        carries = self.decoder.step(self.dropout(x), state.carries)
-        s = carries[-1][0].to(y.dtype)  # (R, H)
+            c, a = self._attend(state.carries[-1][0], state.position, memory)
+        fed = state.fed if c is None else c
+        carries = advance(None if fed is None else self.dropout(fed).to(self.compute_dtype), state.carries)
+        s = carries[-1][0]
         if c is None:
-            c, a = self._attend(s, state, memory)
-        attended = attentional(c, s, self.W_c.weight)  # h~_t (R, H)
-        after = RNNState(carries, attended if self.input_feeding else None, state.position + 1)
-        return Step(self._out(attended), after, a)
+            c, a = self._attend(s, state.position, memory)
+        attended = attentional(c, s, self.W_c.weight)
+        return attended, RNNState(carries, attended if self.input_feeding else None, state.position + 1), a
 
-    def _summary(self, memory: RNNMemory, y: Tensor) -> Tensor:
-        """c (R, H) for the rows of y (R, E)."""
-        c = memory.last[-1][0]
-        return c.to(y.dtype).repeat_interleave(y.shape[0] // c.shape[0], dim=0)
+    def _summary(self, memory: RNNMemory, rows: int) -> Tensor:
+        """c (rows, H), once for each hypothesis of a sentence."""
+        c = memory.last[-1][0].to(self.compute_dtype)
+        return c.repeat_interleave(rows // len(c), dim=0)
 
-    def _attend(self, query: Tensor, state: RNNState, memory: RNNMemory) -> tuple[Tensor, Tensor]:
+    def _attend(self, query: Tensor, position: Tensor, memory: RNNMemory) -> tuple[Tensor, Tensor]:
         """c_t (R, H) and its weights (R, 1, 1, S), one query a hypothesis (R, H) against one memory a sentence."""
-        assert self.alignment is not None
-        assert memory.keys is not None
-        assert memory.annotations is not None
-        R, B = query.shape[0], memory.keep.shape[0]
-        position = state.position.view(B, -1) + 1
-        c, a = self.alignment.attend(query.view(B, R // B, -1), position, memory.keys, memory.annotations, memory.keep)
-        return c.reshape(R, -1), a.reshape(R, 1, 1, -1)
+        memory, (R, H), B = cast(AttendedMemory, memory), query.shape, memory.keep.shape[0]
+        query, position = query.to(self.compute_dtype).view(B, R // B, H), position.view(B, -1) + 1
+        c, a = self.alignment.attend(query, position, memory.keys, memory.annotations, memory.keep)
+        return c.reshape(R, H), a.reshape(R, 1, 1, -1)
 
     def forward(self, batch: Batch) -> Tensor:
         """Features (B, T, H): the same as stepping. Where nothing that attention finds enters the recurrence, each
@@ -169,44 +183,37 @@ class RNN(Seq2Seq):
         if self.attention == "none":
             attended = self._without_attention(y, memory)
         elif self.attention == "luong" and not self.input_feeding:
-            attended = self._attention_last(y, memory)
+            attended = self._attention_last(y, cast(AttendedMemory, memory))
+        elif self.attention == "luong" and self.cell == "lstm":
+            attended = self._luongs_loop(y, cast(AttendedMemory, memory))
         else:
-            attended = self._in_a_loop(y, memory)
+            attended = self._loop(y, memory)
         return self._out(attended.transpose(0, 1))
 
     # From words y (T, B, E) to h~ (T, B, H), by where attention stands.
 
     def _without_attention(self, y: Tensor, memory: RNNMemory) -> Tensor:
-        c = memory.last[-1][0].to(y.dtype).expand(y.shape[0], -1, -1)
+        c = self._summary(memory, y.shape[1]).expand(len(y), -1, -1)
         s, _ = self.decoder.scan(torch.cat([y, self.dropout(c)], dim=-1), start=memory.last)
         return attentional(c, s, self.W_c.weight)
 
-    def _attention_last(self, y: Tensor, memory: RNNMemory) -> Tensor:
-        assert self.alignment is not None
-        assert memory.keys is not None
-        assert memory.annotations is not None
+    def _attention_last(self, y: Tensor, memory: AttendedMemory) -> Tensor:
         states, _ = self.decoder.scan(y, start=memory.last)
         s = states.transpose(0, 1).to(y.dtype)  # (B, T, H)
         position = torch.arange(1, s.shape[1] + 1, device=s.device).expand(s.shape[:2])
         c, _ = self.alignment.attend(s, position, memory.keys, memory.annotations, memory.keep)
         return attentional(c, s, self.W_c.weight).transpose(0, 1)
 
-    def _in_a_loop(self, y: Tensor, memory: RNNMemory) -> Tensor:
-        advance, W_c = self.decoder.fed_steps(y), self.W_c.weight.to(y.dtype)
-        state = self.start(memory, 1, 0)
-        contexts, states, attended = list[Tensor](), list[Tensor](), list[Tensor]()
-        for t in range(y.shape[0]):
-            fed = state.fed
-            if fed is None:  # bahdanau
-                fed, _ = self._attend(state.carries[-1][0].to(y.dtype), state, memory)
-                contexts.append(fed)
-            carries = advance(t, self.dropout(fed), state.carries)
-            states.append(carries[-1][0].to(y.dtype))
-            if self.input_feeding:
-                c, _ = self._attend(states[-1], state, memory)
-                attended.append(attentional(c, states[-1], W_c))
-            state = RNNState(carries, attended[-1] if self.input_feeding else None, state.position + 1)
-        return torch.stack(attended) if attended else attentional(torch.stack(contexts), torch.stack(states), W_c)
+    def _luongs_loop(self, y: Tensor, memory: AttendedMemory) -> Tensor:
+        alignment, start = cast(LuongAlignment, self.alignment), memory.last
+        return decode_fed(self.decoder, alignment, self.W_c, y, start, memory.keys, memory.annotations, memory.keep)
+
+    def _loop(self, y: Tensor, memory: RNNMemory) -> Tensor:
+        step, state, attended = self.decoder.fed_steps(y), self.start(memory, 1, 0), list[Tensor]()
+        for t in range(len(y)):
+            one, state, _ = self._position(partial(step, t), memory, state)
+            attended.append(one)
+        return torch.stack(attended)
 
     def _embed(self, table: nn.Embedding, ids: Tensor) -> Tensor:
         return F.embedding(ids, table.weight).to(self.compute_dtype)

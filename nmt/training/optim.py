@@ -88,9 +88,18 @@ def learning_rate(schedule: Schedule, lr: float, update: int, epoch: float, plat
             return lr * min(_warmup(update, warmup), max(0.0, (end - update) / (end - warmup)))
         case Plateau(warmup_updates=warmup):
             return max(lr * plateau.factor, schedule.min_lr) * _warmup(update, warmup)
-        case Halving(from_epoch=first, every_epochs=every):
-            # The first halving comes when from_epoch passes are done, then one every every_epochs.
-            return lr * 0.5 ** (0 if epoch < first else 1 + math.floor((epoch - first) / every))
+        case Halving():
+            return lr * 0.5 ** _halvings(schedule, update, epoch)
+
+
+def _halvings(schedule: Halving, update: int, epoch: float) -> int:
+    """The first one comes when as much is done before the update as the schedule says, then one every so much more."""
+    if schedule.from_epoch is not None and schedule.every_epochs is not None:
+        done, first, every = epoch, schedule.from_epoch, schedule.every_epochs
+    else:
+        # The recipe was checked: it has both.
+        done, first, every = update - 1, schedule.from_update or 1, schedule.every_updates or 1
+    return 0 if done < first else 1 + math.floor((done - first) / every)
 
 
 def at_update(train: TrainConfig, update: int) -> tuple[Optimizer, float, Schedule, int]:

@@ -1,8 +1,10 @@
 """Where a training stands, in a few numbers: what a checkpoint holds beside weights and optimiser."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from nmt.batch import Batch
 from nmt.recipe import Recipe
 from nmt.training.optim import PlateauState
 
@@ -80,3 +82,25 @@ def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, dict) and value:
         return [item for k, v in value.items() for item in _flat(f"{prefix}.{k}" if prefix else k, v)]
     return [(prefix, value)]
+
+
+@dataclass
+class Window:
+    """Sums since the last logged update."""
+
+    started: float
+    updates: int = 0
+    nll: float = 0.0
+    tgt_tokens: int = 0
+    positions: int = 0
+    real: int = 0
+    grad_norm: float = 0.0
+
+    def add(self, parts: Sequence[Batch], nll: float, grad_norm: float) -> None:
+        """Takes in one update."""
+        self.updates += 1
+        self.nll += nll
+        self.tgt_tokens += sum(part.tgt_tokens for part in parts)
+        self.positions += sum(part.src.numel() + part.tgt_out.numel() for part in parts)
+        self.real += sum(part.src_tokens + part.tgt_tokens for part in parts)
+        self.grad_norm += grad_norm

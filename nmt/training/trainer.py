@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +22,7 @@ from nmt.training import checkpoint
 from nmt.training.events import EventLog
 from nmt.training.loss import batch_loss
 from nmt.training.optim import PlateauState, at_update, build_optimizer, learning_rate
-from nmt.training.progress import Progress, Validated, changed_keys
+from nmt.training.progress import Progress, Validated, Window, changed_keys
 from nmt.training.stopping import StopRequest
 from nmt.training.validation import Target, Validation, validate
 
@@ -40,28 +39,6 @@ class Reporter(Protocol):
     def live(self, line: str) -> None:
         """A line that the next one replaces, where the terminal can do that; an empty one takes it away."""
         ...
-
-
-@dataclass
-class _Window:
-    """Sums since the last logged update."""
-
-    started: float
-    updates: int = 0
-    nll: float = 0.0
-    tgt_tokens: int = 0
-    positions: int = 0
-    real: int = 0
-    grad_norm: float = 0.0
-
-    def add(self, parts: Sequence[Batch], nll: float, grad_norm: float) -> None:
-        """Takes in one update."""
-        self.updates += 1
-        self.nll += nll
-        self.tgt_tokens += sum(part.tgt_tokens for part in parts)
-        self.positions += sum(part.src.numel() + part.tgt_out.numel() for part in parts)
-        self.real += sum(part.src_tokens + part.tgt_tokens for part in parts)
-        self.grad_norm += grad_norm
 
 
 class Publish(Protocol):
@@ -108,7 +85,7 @@ class Trainer:
     def run(self, stop: StopRequest) -> str:
         """Updates until the recipe's number, its patience or its least rate: returns which. Stopped by a signal."""
         train, progress = self.recipe.train, self.progress
-        window = _Window(time.monotonic())
+        window = Window(time.monotonic())
         for pairs in self._stream():
             if train.patience is not None and progress.waited >= train.patience:
                 self._save_if_new()
@@ -130,7 +107,7 @@ class Trainer:
             last = progress.update == train.updates
             if progress.update % LOG_EVERY == 0 or last:
                 self._log_update(window)
-                window = _Window(time.monotonic())
+                window = Window(time.monotonic())
             paused = time.monotonic()
             if progress.update % train.validate_every == 0 or last:
                 self._validate()
@@ -148,7 +125,7 @@ class Trainer:
                 yield batches[self.progress.batch]
             self.progress.epoch, self.progress.batch = self.progress.epoch + 1, 0
 
-    def _update(self, pairs: Indices, window: _Window) -> bool:
+    def _update(self, pairs: Indices, window: Window) -> bool:
         """One optimiser step on these pairs; False when the gradient was not finite and the step was left out."""
         train, update = self.recipe.train, self.progress.update + 1
         optimizer_config, lr, schedule, before = at_update(train, update)
@@ -224,7 +201,7 @@ class Trainer:
         """Passes done before the next update, with their fraction."""
         return self.progress.epoch + self.progress.batch / self.epoch_size
 
-    def _log_update(self, window: _Window) -> None:
+    def _log_update(self, window: Window) -> None:
         progress, train = self.progress, self.recipe.train
         seconds = time.monotonic() - window.started
         rate = window.tgt_tokens / max(seconds, 1e-9)

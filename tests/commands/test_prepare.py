@@ -116,6 +116,11 @@ class TestWhatIsMade:
         note = "note: the text has no more chars than these; tokenizer.vocab would allow 99"
         assert (note in said) == (kind == "char")
 
+    def test_each_side_may_have_its_size(self, text: Path) -> None:
+        prepared, said = run(recipe({"kind": "word", "joint": False, "vocab": {"src": 15, "tgt": 12}}))
+        assert [tokenizer.n_ids for tokenizer in prepared.tokenizers] == [15, 12]
+        assert "learning a word vocabulary of 15 and 12 from 300 pairs" in said
+
     def test_several_corpora_have_a_shard_and_a_weight_each(self, text: Path) -> None:
         write(text, "more", ["a dog"] * 3, ["un chien"] * 3)
         config = recipe(train=["train", {"src": "more.en", "tgt": "more.fr", "weight": 0.5}])

@@ -32,7 +32,7 @@ FR = [*FR, "des filles en robe bleue courent au bord de la rivière", "un vieil 
 KINDS = [("bpe", "moses"), ("unigram", "moses"), ("char", "moses"), ("word", "spaces"), ("word", "moses")]
 
 
-def config(kind: str, vocab: int = 60, **more: Any) -> TokenizerConfig:
+def config(kind: str, vocab: int | dict[str, int] = 60, **more: Any) -> TokenizerConfig:
     return TokenizerConfig.model_validate({"kind": kind, "vocab": vocab, **more})
 
 
@@ -188,6 +188,24 @@ class TestSentencePieces:
             ):
                 learned(kind, vocab=vocab)
 
+    @pytest.mark.parametrize("kind", ["bpe", "unigram"])
+    def test_each_side_may_have_its_size(self, kind: str) -> None:
+        src, tgt = learned(kind, joint=False, vocab={"src": 40, "tgt": 35})
+        assert (src.n_ids, tgt.n_ids) == (40, 35)
+        assert src.to_bytes() == learned(kind, joint=False, vocab=40)[0].to_bytes()
+        assert tgt.to_bytes() == learned(kind, joint=False, vocab=35)[1].to_bytes()
+
+    @pytest.mark.parametrize("side", ["src", "tgt"])
+    def test_the_side_whose_size_does_not_fit_is_named(self, side: str) -> None:
+        for kind, size, said in [
+            ("bpe", 9000, "9,000 is too many"),
+            ("bpe", 10, "10 is too few"),
+            ("word", 4, "4 leaves no room"),
+        ]:
+            with pytest.raises(UsageError) as caught:
+                learned(kind, joint=False, vocab={"src": 40, "tgt": 40} | {side: size})
+            assert caught.value.what.startswith(f"tokenizer.vocab.{side}: {said}")
+
     def test_a_character_vocabulary_is_as_small_as_the_text_allows(self) -> None:
         large, _ = learned("char", vocab=8000)
         assert large.n_ids == len(SPECIALS) + len(set("".join(EN + FR)))
@@ -264,6 +282,11 @@ class TestWords:
         src, tgt = learned("word", "spaces", joint=False, vocab=7)
         assert (src.n_ids, tgt.n_ids) == (7, 7)
         assert src.pieces(range(4, 7)) == ["the", "a", "cat"]
+
+    def test_each_side_may_have_its_size(self) -> None:
+        src, tgt = learned("word", "spaces", joint=False, vocab={"src": 9, "tgt": 6})
+        assert (src.n_ids, tgt.n_ids) == (9, 6)
+        assert tgt.pieces(range(4, 6)) == ["le", "un"]  # three times a copy each, by code point
 
     def test_what_is_not_in_the_shortlist_is_marked(self) -> None:
         src, _ = learned("word", "spaces", vocab=200)

@@ -123,7 +123,7 @@ def test_logits_weights_and_every_gradient_equal_the_papers_equations(
         np.testing.assert_allclose(parameter.grad.numpy(), wanted, rtol=0, atol=1e-10, err_msg=name)
 
 
-def test_the_comparison_sees_the_context_in_the_wrong_half() -> None:
+def test_the_comparison_sees_the_context_in_the_wrong_half_of_its_matrix() -> None:
     """Negative control: two parts of one matrix exchanged must be noticed."""
     case = Case(*FORMS[0])
     with torch.no_grad():

@@ -78,7 +78,8 @@ def tiny(config: type[Section], width: int = 8, **fixed: Any) -> Any:
 def variants() -> Iterator[tuple[str, Any]]:
     """Each kind as it is by default, and with each of its choices (booleans, words) turned to every other value.
 
-    What the schema refuses is no model; the default of each kind must be one.
+    A number that may be left out is a choice too: 1 besides none. What the schema refuses is no model; the default of
+    each kind must be one.
     """
     for config in CONFIGS:
         base = tiny(config)
@@ -89,6 +90,8 @@ def variants() -> Iterator[tuple[str, Any]]:
                 choices = (True, False)
             elif get_origin(field.annotation) is Literal and name != "kind":
                 choices = get_args(field.annotation)
+            elif _integer(field.annotation) and field.default is None:
+                choices = (1,)
             for value in choices:
                 if value != getattr(base, name):
                     try:

@@ -77,6 +77,40 @@ def test_halving_is_that_of_luong() -> None:
     assert {e: rate(schedule, 1.0, 1, e) for e in wanted} == wanted
 
 
+def test_halving_by_updates_is_that_of_gnmt() -> None:
+    """Wu et al. 2016, 8.3, English-French: Adam for 60,000 steps, then SGD at 0.5; from 1.2 M steps on halved every
+    200,000. An update before whose halving so many are done is the next one.
+    """
+    sgd = Switch(
+        at_update=60_001,
+        optimizer=SGD(kind="sgd"),
+        lr=0.5,
+        schedule=Halving(kind="halving", from_update=1_140_000, every_updates=200_000),
+    )
+    train = TrainConfig(batch_sentences=128, updates=2_000_000, lr=2e-4, switch=sgd)
+
+    def of(update: int) -> tuple[type[Optimizer], float]:
+        optimizer, lr, schedule, before = at_update(train, update)
+        return type(optimizer), rate(schedule, lr, update - before, 99.0)
+
+    assert [of(u) for u in (1, 60_000)] == [(Adam, 2e-4)] * 2
+    assert [of(u) for u in (60_001, 1_200_000)] == [(SGD, 0.5)] * 2
+    assert [of(u) for u in (1_200_001, 1_400_000, 1_400_001, 2_000_000)] == [
+        (SGD, 0.25), (SGD, 0.25), (SGD, 0.125), (SGD, 0.03125)
+    ]  # fmt: skip
+
+
+def test_halving_is_by_epochs_or_by_updates() -> None:
+    for keys in [
+        {},
+        {"from_epoch": 5.0},
+        {"from_epoch": 5.0, "every_updates": 3},
+        {"from_epoch": 5.0, "every_epochs": 1.0, "from_update": 3, "every_updates": 3},
+    ]:
+        with pytest.raises(ValidationError, match="give from_epoch and every_epochs, or from_update and every_updates"):
+            Halving.model_validate({"kind": "halving", **keys})
+
+
 def test_plateau_cuts_after_its_patience_and_not_below_the_least_rate() -> None:
     schedule = Plateau(kind="plateau", factor=0.5, patience=2, min_lr=0.2, warmup_updates=2)
     state = PlateauState()

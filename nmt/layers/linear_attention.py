@@ -1,0 +1,71 @@
+"""Linear attention (Katharopoulos et al. 2020) in the place of multi-head attention: the same projections and heads."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from nmt.layers.multihead import CrossProjections, SelfProjections
+from nmt.ops import linear_attention
+from nmt.ops.linear import wide
+from nmt.ops.linear_attention import Sums
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The encoder's output as one decoder layer sees it: its sums, and for weights the keys (B, G, S, C)."""
+
+    sums: Sums
+    keys: Tensor
+
+
+class LinearSelfAttention(SelfProjections):
+    """Linear attention of a sequence to itself, with rotary positions as ops.linear_attention has them."""
+
+    def __init__(
+        self, d_model: int, n_heads: int, n_kv_heads: int | None = None, qk_norm: bool = False, causal: bool = False
+    ) -> None:
+        """causal: each position sees itself and those before it; else all. No biases; the rest as SelfProjections."""
+        super().__init__(d_model, n_heads, n_kv_heads, bias=False, qk_norm=qk_norm)
+        self.causal = causal
+
+    def forward(self, x: Tensor, keep: Tensor | None, turn: Tensor | None = None) -> Tensor:
+        """x (B, Q, D), turn (Q, C / 2), keep (B, 1, 1, Q) or None for all, which it must be for causal -> (B, Q, D)."""
+        query, own = self.project(x)
+        if self.causal:
+            assert keep is None, "what comes later hides itself, and padding comes last"
+            return self.merge(linear_attention.causal(query, own.keys, own.values, turn))
+        known = linear_attention.sums(own.keys, own.values, keep, turn)
+        return self.merge(linear_attention.look_up(query, known, turn))
+
+    def start(self, rows: int, like: Tensor) -> Sums:
+        """Nothing seen yet, on the device of `like`."""
+        G, C, dtype = self.n_kv_heads, self.d_head, wide(like.dtype)
+        return Sums(like.new_zeros((rows, G, C, C), dtype=dtype), like.new_zeros((rows, G, C), dtype=dtype))
+
+    def step(self, x: Tensor, past: Sums, keep: Tensor | None, turn: Tensor | None = None) -> tuple[Tensor, Sums]:
+        """One position x (R, 1, D) after those of `past`, keep None -> (R, 1, D), and the past with it."""
+        assert keep is None, "a sum has no single positions to hide"
+        query, own = self.project(x)
+        context, known = linear_attention.step(query, own.keys, own.values, past, turn)
+        return self.merge(context), known
+
+
+class LinearCrossAttention(CrossProjections):
+    """Linear attention of the decoder to the encoder's output, without positions."""
+
+    def __init__(self, d_model: int, n_heads: int, n_kv_heads: int | None = None, qk_norm: bool = False) -> None:
+        """No biases; the rest as CrossProjections."""
+        super().__init__(d_model, n_heads, n_kv_heads, bias=False, qk_norm=qk_norm)
+
+    def summarize(self, memory: Tensor, keep: Tensor) -> Summary:
+        """The sums over the real positions of the encoder's output (B, S, D), keep (B, 1, 1, S): once a sentence."""
+        own = self.project(memory)
+        return Summary(linear_attention.sums(own.keys, own.values, keep), own.keys)
+
+    def forward(self, x: Tensor, seen: Summary) -> Tensor:
+        """x (B, Q, D) -> (B, Q, D): what it costs does not depend on S."""
+        return self.merge(linear_attention.look_up(self.query(x), seen.sums))
+
+    def weights(self, x: Tensor, seen: Summary, keep: Tensor) -> Tensor:
+        """What `forward` looked at: x (B, Q, D), keep (B, 1, 1, S) -> (B, H, Q, S) float32."""
+        return linear_attention.weights(self.query(x), seen.keys, keep)

@@ -1,0 +1,327 @@
+"""The Transformer as it is built in the 2020s, in an encoder and a decoder, with the choice of what a word looks at.
+
+No one paper's model: LLaMA's parts (Touvron et al. 2023, arXiv 2302.13971v1, section 2.2) in the Transformer's figure.
+
+    x + Dropout(Sublayer(RMSNorm(x))), and RMSNorm once after the last layer of each side: x / RMS(x) * g (Zhang &
+        Sennrich 2019, equation 4), epsilon 1e-6 inside the root
+    rotary positions (Su et al. 2021) on queries and keys of self-attention, base 10000; none in cross-attention, as
+        positions of two languages are not on one line; no other positions
+    SwiGLU (Shazeer 2020, equation 6)
+    no biases anywhere, the logits included
+    fewer heads of keys and values than of queries in all attentions (Shazeer 2019; Ainslie et al. 2023)
+    `qk_norm`: RMSNorm of each head's query and key before rotation, gains shared by the heads of a layer
+    depths chosen separately: a deep encoder and a shallow decoder (Kasai et al. 2021)
+
+Which keys j a query i sees (positions of real words; padding is never seen):
+
+    attention   encoder                             decoder, itself          decoder, source
+    full        all                                 j <= i                   all
+    window      |i - j| <= W                        those with j <= i        all
+    strided     |i - j| <= W, or W divides i - j    those with j <= i        all
+    linear      all                                 j <= i                   all
+
+Window and strided attention (Child et al. 2019; ops/sparse.py) thus act in self-attention only: where the next word's
+source stands is for the model to find. Linear attention (Katharopoulos et al. 2020; ops/linear_attention.py) acts
+everywhere: instead of softmax(q . k / sqrt(C)) it weighs by phi(q) . phi(k), rotated in self-attention as Su et al.'s
+equation 19, not in cross-attention, so that cross-attention weights are positive and sum to one under all four.
+
+What a step costs grows with the target so far under full and strided attention, with W at most under window, and not at
+all under linear, whose state is a C x C matrix a head. `forward` holds scores of all pairs except under linear, which
+holds those of pairs in a chunk.
+
+Ours: embeddings are multiplied by sqrt(d_model) and drawn N(0, 1/d_model), as in the Transformer, so that they suit the
+residual sum and, tied, the output; all other matrices start as Glorot & Bengio's uniform, each of those that lie in one
+by itself; gains start at 1. Dropout as in the Transformer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nmt.batch import Batch
+from nmt.layers.feedforward import SwiGLU
+from nmt.layers.linear_attention import LinearCrossAttention, LinearSelfAttention, Summary
+from nmt.layers.multihead import (
+    CrossAttention,
+    CrossProjections,
+    KeysValues,
+    SelfAttention,
+    SelfProjections,
+)
+from nmt.models.contract import Memory, Seq2Seq, State, Step
+from nmt.ops import masks, rope, sparse
+from nmt.ops.dropout import dropout
+from nmt.ops.linear_attention import Sums
+
+Attention = Literal["full", "window", "strided", "linear"]
+Source = KeysValues | Summary
+Past = KeysValues | Sums
+
+
+@dataclass(frozen=True)
+class ModernMemory(Memory):
+    """keep (B, S); cross: the encoder's output as each decoder layer sees it, keys and values (B, G, S, C) or sums."""
+
+    cross: tuple[Source, ...]
+
+
+@dataclass(frozen=True)
+class ModernState(State):
+    """past: each layer's keys and values (R, G, t, C) of the t words so far (at most W under window), or their sums;
+    position (R,) int64: words so far.
+    """
+
+    past: tuple[Past, ...]
+    position: Tensor
+
+
+class Sublayer(nn.Module):
+    """The residual connection around a sublayer: x + Dropout(Sublayer(RMSNorm(x)))."""
+
+    def __init__(self, d_model: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(d_model, eps=1e-6)
+        self.dropout = dropout
+
+    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Tensor:
+        """x (B, Q, D) float32 -> the same; the sublayer gets and gives `dtype`."""
+        y = sublayer(self.norm(x).to(dtype))
+        return x + dropout(y, self.dropout, self.training).to(x.dtype)
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then SwiGLU."""
+
+    def __init__(self, d_model: int, d_ff: int, attention: SelfAttention | LinearSelfAttention, dropout: float) -> None:
+        super().__init__()
+        self.attention = attention
+        self.feed_forward = SwiGLU(d_model, d_ff)
+        self.around_attention = Sublayer(d_model, dropout)
+        self.around_feed_forward = Sublayer(d_model, dropout)
+
+    def forward(self, x: Tensor, keep: Tensor | None, turn: Tensor, dtype: torch.dtype) -> Tensor:
+        """x (B, Q, D) float32, keep as in ops.dot.attend, turn (Q, C / 2) -> (B, Q, D) float32."""
+        x = self.around_attention(x, lambda y: self.attention(y, keep, turn), dtype)
+        return self.around_feed_forward(x, self.feed_forward, dtype)
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention to what came before, attention over the encoder's output, then SwiGLU."""
+
+    def __init__(
+        self,
+        d_model: int,
+        d_ff: int,
+        attention: SelfAttention | LinearSelfAttention,
+        cross: CrossAttention | LinearCrossAttention,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.attention, self.cross = attention, cross
+        self.feed_forward = SwiGLU(d_model, d_ff)
+        self.around_attention = Sublayer(d_model, dropout)
+        self.around_cross = Sublayer(d_model, dropout)
+        self.around_feed_forward = Sublayer(d_model, dropout)
+
+    def remember(self, memory: Tensor, keep: Tensor) -> Source:
+        """The encoder's output (B, S, D), keep (B, 1, 1, S), as this layer sees it."""
+        if isinstance(self.cross, LinearCrossAttention):
+            return self.cross.summarize(memory, keep)
+        return self.cross.project(memory)
+
+    def look(self, y: Tensor, source: Source, keep: Tensor, want_weights: bool) -> tuple[Tensor, Tensor | None]:
+        """Cross-attention: y (B, Q, D) -> (B, Q, D), weights (B, H, Q, S) where they are wanted or there anyway."""
+        if isinstance(self.cross, LinearCrossAttention):
+            source = cast(Summary, source)
+            return self.cross(y, source), self.cross.weights(y, source, keep) if want_weights else None
+        return self.cross(y, source, keep)
+
+    def forward(
+        self, x: Tensor, keep: Tensor | None, turn: Tensor, source: Source, src_keep: Tensor, dtype: torch.dtype
+    ) -> Tensor:
+        """All target positions: x (B, T, D) float32, keep (1, 1, T, T), src_keep (B, 1, 1, S) -> (B, T, D) float32."""
+        x = self.around_attention(x, lambda y: self.attention(y, keep, turn), dtype)
+        x = self.around_cross(x, lambda y: self.look(y, source, src_keep, False)[0], dtype)
+        return self.around_feed_forward(x, self.feed_forward, dtype)
+
+    def step(
+        self,
+        x: Tensor,
+        past: Past,
+        keep: Tensor | None,
+        turn: Tensor,
+        source: Source,
+        src_keep: Tensor,
+        dtype: torch.dtype,
+        want_weights: bool,
+    ) -> tuple[Tensor, Past, Tensor | None]:
+        """One position: x (R, 1, D), turn (R, 1, 1, C / 2) -> (R, 1, D), the past with it, weights (R, H, S).
+
+        The K hypotheses of a sentence are K queries against its one memory.
+        """
+        R, B = x.shape[0], src_keep.shape[0]
+        weights = None
+
+        def look_back(y: Tensor) -> Tensor:
+            nonlocal past
+            found, past = self.attention.step(y, cast(Any, past), keep, turn)
+            return found
+
+        def look_at_source(y: Tensor) -> Tensor:
+            nonlocal weights
+            found, by_query = self.look(y.view(B, R // B, -1), source, src_keep, want_weights)  # (B, K, D)
+            weights = None if by_query is None else by_query.transpose(1, 2).flatten(0, 1)
+            return found.view(R, 1, -1)
+
+        x = self.around_attention(x, look_back, dtype)
+        x = self.around_cross(x, look_at_source, dtype)
+        return self.around_feed_forward(x, self.feed_forward, dtype), past, weights
+
+
+class Modern(Seq2Seq):
+    """Encoder and decoder."""
+
+    def __init__(
+        self,
+        n_src: int,
+        n_tgt: int,
+        n_layers: int,
+        n_decoder_layers: int,
+        d_model: int,
+        n_heads: int,
+        d_ff: int,
+        n_kv_heads: int | None = None,
+        qk_norm: bool = False,
+        attention: Attention = "full",
+        window: int = 16,
+        dropout: float = 0.0,
+        tied_output: bool = True,
+        tied_embeddings: bool = True,
+    ) -> None:
+        """window: W, for window and strided attention."""
+        super().__init__()
+
+        def own(causal: bool) -> SelfAttention | LinearSelfAttention:
+            if attention == "linear":
+                return LinearSelfAttention(d_model, n_heads, n_kv_heads, qk_norm, causal)
+            return SelfAttention(d_model, n_heads, 0.0, n_kv_heads, bias=False, qk_norm=qk_norm)
+
+        def cross() -> CrossAttention | LinearCrossAttention:
+            if attention == "linear":
+                return LinearCrossAttention(d_model, n_heads, n_kv_heads, qk_norm)
+            return CrossAttention(d_model, n_heads, 0.0, n_kv_heads, bias=False, qk_norm=qk_norm)
+
+        self.src_embed = nn.Embedding(n_src, d_model)
+        self.tgt_embed = self.src_embed if tied_embeddings else nn.Embedding(n_tgt, d_model)
+        self.encoder = nn.ModuleList(EncoderLayer(d_model, d_ff, own(False), dropout) for _ in range(n_layers))
+        self.decoder = nn.ModuleList(
+            DecoderLayer(d_model, d_ff, own(True), cross(), dropout) for _ in range(n_decoder_layers)
+        )
+        self.encoder_norm, self.decoder_norm = nn.RMSNorm(d_model, eps=1e-6), nn.RMSNorm(d_model, eps=1e-6)
+        self.projection = nn.Linear(d_model, n_tgt, bias=False)
+        if tied_output:
+            self.projection.weight = self.tgt_embed.weight
+        self.attention: Attention = attention
+        self.window, self.dropout = window, dropout
+        self.d_model, self.d_head = d_model, d_model // n_heads
+
+    def encode(self, src: Tensor, keep: Tensor) -> ModernMemory:
+        """The encoder's output for source ids (B, S), as every decoder layer sees it."""
+        x, positions = self._embed(self.src_embed, src), torch.arange(src.shape[1], device=src.device)
+        turn, src_keep = rope.rotation(positions, self.d_head, x.dtype), masks.padding(keep)
+        seen, pattern = src_keep, self._pattern(positions, positions)
+        if pattern is not None:
+            # A padded position that sees nothing would be 0 / 0: it sees itself, and nobody sees it.
+            seen = (src_keep & pattern) | torch.eye(len(positions), dtype=torch.bool, device=src.device)
+        for layer in self.encoder:
+            x = layer(x, seen, turn, self.compute_dtype)
+        memory = self.encoder_norm(x).to(self.compute_dtype)
+        return ModernMemory(keep, tuple(cast(DecoderLayer, layer).remember(memory, src_keep) for layer in self.decoder))
+
+    def start(self, memory: Memory, beam: int, max_len: int) -> ModernState:
+        """Nothing seen yet."""
+        rows, like = memory.keep.shape[0] * beam, cast(ModernMemory, memory).cross[0].keys
+        past = tuple(cast(DecoderLayer, layer).attention.start(rows, like) for layer in self.decoder)
+        return ModernState(past, torch.zeros(rows, dtype=torch.int64, device=memory.keep.device))
+
+    def step(self, prev: Tensor, memory: Memory, state: State, want_weights: bool = False) -> Step:
+        """One target position, what later ones need of it kept in the state."""
+        memory, state = cast(ModernMemory, memory), cast(ModernState, state)
+        x = self._embed(self.tgt_embed, prev[:, None])  # (R, 1, D)
+        turn = rope.rotation(state.position, self.d_head, x.dtype)[:, None, None]
+        keep, src_keep = self._step_keep(state.past[0]), masks.padding(memory.keep)
+        after, weights = list[Past](), list[Tensor]()
+        for layer, past, source in zip(self.decoder, state.past, memory.cross, strict=True):
+            x, now, by_head = cast(DecoderLayer, layer).step(
+                x, past, keep, turn, source, src_keep, self.compute_dtype, want_weights
+            )
+            after.append(self._needed(now))
+            weights += [] if by_head is None else [by_head]
+        features = self.decoder_norm(x)[:, 0].to(self.compute_dtype)
+        looked = torch.stack(weights, dim=1) if want_weights else None
+        return Step(features, ModernState(tuple(after), state.position + 1), looked)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Features (B, T, D) of all target positions at once, each seeing those before it."""
+        memory = self.encode(batch.src, batch.src_keep)
+        x = self._embed(self.tgt_embed, batch.tgt_in)
+        positions = torch.arange(batch.tgt_in.shape[1], device=x.device)
+        turn, keep = rope.rotation(positions, self.d_head, x.dtype), None
+        if self.attention != "linear":  # which has its order from how it sums
+            pattern = self._pattern(positions, positions)
+            keep = masks.causal(len(positions), x.device)
+            keep = keep if pattern is None else keep & pattern
+        for layer, source in zip(self.decoder, memory.cross, strict=True):
+            x = layer(x, keep, turn, source, masks.padding(memory.keep), self.compute_dtype)
+        return self.decoder_norm(x).to(self.compute_dtype)
+
+    def _pattern(self, queries: Tensor, keys: Tensor) -> Tensor | None:
+        """Which positions (N,) those of queries (Q,) see, past and future, (Q, N) bool; None for all."""
+        match self.attention:
+            case "window":
+                return sparse.window(queries, keys, self.window)
+            case "strided":
+                return sparse.strided(queries, keys, self.window)
+            case "full" | "linear":
+                return None
+
+    def _step_keep(self, past: Past) -> Tensor | None:
+        """What of the past and itself the next position sees (1, t + 1); None for all that the state holds."""
+        if self.attention != "strided":
+            return None  # under window the state holds no more than it sees
+        positions = torch.arange(past.keys.shape[2] + 1, device=past.keys.device)
+        return self._pattern(positions[-1:], positions)
+
+    def _needed(self, past: Past) -> Past:
+        """What of the past later positions can see."""
+        return past.last(self.window) if self.attention == "window" and isinstance(past, KeysValues) else past
+
+    def _embed(self, table: nn.Embedding, ids: Tensor) -> Tensor:
+        """Dropout(sqrt(d_model) E w): ids (B, Q) -> (B, Q, D) float32."""
+        return dropout(F.embedding(ids, table.weight) * self.d_model**0.5, self.dropout, self.training)
+
+    def initialize(self) -> None:
+        """Glorot & Bengio's uniform for each matrix, embeddings and output N(0, 1 / d_model), gains 1."""
+        with torch.no_grad():
+            for module in self.modules():
+                match module:
+                    case SelfProjections():
+                        matrices = [*module.qkv.weight.split(module.widths), module.out.weight]
+                    case CrossProjections():
+                        matrices = [module.q.weight, *module.kv.weight.chunk(2), module.out.weight]
+                    case SwiGLU():
+                        matrices = [*module.inner.weight.chunk(2), module.outer.weight]
+                    case nn.RMSNorm():
+                        module.weight.fill_(1.0)
+                        continue
+                    case _:
+                        continue
+                for matrix in matrices:
+                    nn.init.xavier_uniform_(matrix)
+            tables = {id(w): w for w in (self.src_embed.weight, self.tgt_embed.weight, self.projection.weight)}
+            for table in tables.values():
+                table.normal_(0.0, self.d_model**-0.5)

@@ -1,0 +1,146 @@
+"""What an update costs, counted before anything is trained: floating-point operations, and bytes kept for the backward.
+
+The model goes forward on the meta device, where tensors have shapes and no numbers: so nothing in a model's forward may
+depend on a tensor's values.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from nmt.batch import EOS, Batch
+from nmt.models.contract import Seq2Seq
+
+_COMPILER = "_dynamo"  # of torch
+_WIDTH = {"cpu": 1024, "cuda": 4096}  # of the measured product: beyond it the rate hardly rises
+_MEASURED_SECONDS = 0.15
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a batch takes, forward and backward.
+
+    flops  operations of matrix products and convolutions, a multiplication and an addition counted as two. The backward
+           has two products for each of the forward's, one for the gradient of each factor.
+    kept   bytes that the forward keeps for the backward and the loss keeps for it, parameters not counted.
+    """
+
+    flops: int
+    kept: int
+
+
+def batch_cost(model: Seq2Seq, sentences: int, length: int) -> Cost:
+    """The cost of a batch whose sentences all have `length` pieces on either side, on the device that the model is on.
+
+    Products are counted where torch hands them to a device, so those inside hand-written autograd functions count too.
+    What a model computes anew on its way back does not.
+    """
+    W, bias = model.projection.weight, model.projection.bias
+    ids = torch.full((sentences, length), EOS, dtype=torch.int64, device=W.device)
+    batch = Batch(ids, ids, ids, sentences * length, sentences * length, sentences)
+    own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()  # that of all its views: counted once, and held so that its number stays its
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage
+        return tensor
+
+    model.train()
+    with _Products() as products, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        features = model(batch)
+    logits = 2 * sentences * length * W.numel()
+    # The loss has the gradients of features, projection and bias ready before the backward (ops/cross_entropy.py).
+    loss = features.nbytes + W.nbytes + (0 if bias is None else bias.nbytes)
+    return Cost(3 * (products.flops + logits), loss + sum(storage.nbytes() for storage in kept.values()))
+
+
+class _Products(TorchDispatchMode):
+    """Counts the operations of the products that are computed while it is entered."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or torch would load its compiler to keep it out of here
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        # Each number of the result is a sum over the inner axis.
+        match func.overloadpacket.__name__:
+            case "mm" | "bmm" | "mv" | "dot":
+                self.flops += 2 * out.numel() * args[0].shape[-1]
+            case "addmm" | "baddbmm" | "addmv":
+                self.flops += 2 * out.numel() * args[1].shape[-1]
+            case "convolution":
+                self.flops += 2 * out.numel() * args[1][0].numel()
+        return out
+
+
+@contextmanager
+def on_meta() -> Iterator[None]:
+    """Tensors and modules that are made in here are on the meta device: shapes without numbers, nothing allocated."""
+    with _without_the_compiler(), torch.device("meta"), _Unfilled():
+        yield
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out the random numbers that modules of torch.nn begin with: on the meta device there are none."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if func in (Tensor.normal_, Tensor.uniform_) or getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _without_the_compiler() -> Iterator[None]:
+    """Spares the second and a half that loading torch's compiler takes.
+
+    Meta kernels that are written in Python ask it, when they are first called, not to compile them. While nothing is
+    compiled, something that only says yes will do. Where the compiler is loaded already, it answers itself.
+    """
+    name = f"torch.{_COMPILER}"
+    if name in sys.modules:
+        yield
+        return
+    stand_in = ModuleType(name)
+    vars(stand_in)["disable"] = lambda function, recursive=True, *, wrapping=True: function
+    sys.modules[name] = stand_in
+    setattr(torch, _COMPILER, stand_in)
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+        delattr(torch, _COMPILER)
+
+
+def product_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of products of square matrices of this type, the best of a sixth of a second."""
+    n = _WIDTH[device.type]
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+    _seconds_of_product(a, b)  # the first one also loads what products need
+    taken = [_seconds_of_product(a, b)]
+    while sum(taken) < _MEASURED_SECONDS:
+        taken.append(_seconds_of_product(a, b))
+    return 2 * n**3 / min(taken)
+
+
+def _seconds_of_product(a: Tensor, b: Tensor) -> float:
+    started = time.perf_counter()
+    _ = a @ b
+    if a.is_cuda:
+        torch.cuda.synchronize(a.device)
+    return time.perf_counter() - started
