@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nmt.batch import PAD, Batch, padded_batch
+from nmt.batch import PAD, Batch, Ids, padded_batch
 from nmt.corpus.batches import Batches
 from nmt.models.bahdanau import Bahdanau
 from nmt.models.contract import Memory, Seq2Seq, State, Step
@@ -82,8 +82,8 @@ def test_padding_adds_nothing_to_the_loss() -> None:
 class Given(Batches):
     """Batches of PAIRS, with no corpus behind them."""
 
-    def load(self, pairs: Any) -> Batch:
-        return batch_of([PAIRS[i] for i in pairs])
+    def ids(self, pairs: Any) -> tuple[list[Ids], list[Ids]]:
+        return [PAIRS[i][0] for i in pairs], [PAIRS[i][1] for i in pairs]
 
 
 def gradients(indices: list[int], **train: Any) -> dict[str, Tensor]:
