@@ -43,6 +43,11 @@ def test_the_gradient_goes_where_the_value_went_and_a_seed_repeats_it() -> None:
     assert not torch.equal(dropout(x, 0.4), first)
 
 
+def test_a_probability_next_to_one_leaves_finite_numbers() -> None:
+    torch.manual_seed(1)
+    assert dropout(torch.ones(1000), 0.9999999).isfinite().all()
+
+
 def test_not_in_evaluation_and_not_at_zero() -> None:
     x = torch.randn(3)
     assert dropout(x, 0.5, training=False) is x
