@@ -117,9 +117,8 @@ class DecoderLayer(nn.Module):
 
         def look_back(y: Tensor) -> Tensor:
             nonlocal seen
-            query, own = self.attention.project(y)
-            seen = seen.append(own)
-            return self.attention.attend(query, seen, None)
+            found, seen = self.attention.step(y, seen, None)
+            return found
 
         def look_at_source(y: Tensor) -> Tensor:
             nonlocal weights
@@ -168,7 +167,7 @@ class Transformer(Seq2Seq):
         if tied_output:
             self.projection.weight = self.tgt_embed.weight
         self.dropout = dropout
-        self.d_model, self.n_heads = d_model, n_heads
+        self.d_model = d_model
 
     def encode(self, src: Tensor, keep: Tensor) -> TransformerMemory:
         """The encoder's output for source ids (B, S), as keys and values of every decoder layer."""
@@ -182,9 +181,9 @@ class Transformer(Seq2Seq):
         """Nothing seen yet."""
         first = cast(TransformerMemory, memory).cross[0].keys
         rows = first.shape[0] * beam
-        nothing = first.new_empty((rows, self.n_heads, 0, self.d_model // self.n_heads))
         position = torch.zeros(rows, dtype=torch.int64, device=first.device)
-        return TransformerState(tuple(KeysValues(nothing, nothing) for _ in self.decoder), position)
+        nothing = tuple(cast(DecoderLayer, layer).attention.start(rows, first) for layer in self.decoder)
+        return TransformerState(nothing, position)
 
     def step(self, prev: Tensor, memory: Memory, state: State, want_weights: bool = False) -> Step:
         """One target position, the keys and values of earlier ones kept in the state."""
