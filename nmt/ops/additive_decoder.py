@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nmt.ops import gru
+from nmt.ops.linear import product
 
 
 def decode(
@@ -66,7 +67,7 @@ class _Decode(torch.autograd.Function):
         tanhs = keys.new_empty((T, B, S, A))
         states[0] = s0
         for t in range(T):
-            q = states[t].to(U.dtype) @ from_state.T  # the query (B, A), then the share of z, r
+            q = product(states[t].to(U.dtype), from_state)  # the query (B, A), then the share of z, r
             tanh = torch.add(keys, q[:, None, :A], out=tanhs[t]).tanh_()  # (B, S, A)
             weights[t] = ((tanh @ v).to(s0.dtype) + hide).softmax(dim=-1)
             if t == T - 1:
@@ -101,7 +102,7 @@ class _Decode(torch.autograd.Function):
             g = torch.addcmul(one, tanhs[t], tanhs[t], value=-1.0).mul_(dscores[t].to(keys.dtype)[:, :, None])
             dkeys += g
             dq[t] = g.sum(dim=1) * v
-            ds = ds + (dq[t].to(W_a.dtype) @ W_a).to(states.dtype) + dstates[t]
+            ds = ds + product(dq[t].to(W_a.dtype), W_a.T).to(states.dtype) + dstates[t]
         dtype = U.dtype
         dU_zr, dU, du_bias = gru.parameter_gradients(dparts[: T - 1], parts[: T - 1], states[: T - 1], dtype, u_bias)
         dW_a = dq.flatten(0, 1).T @ states.flatten(0, 1).to(dtype)

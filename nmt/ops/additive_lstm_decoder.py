@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nmt.ops import lstm
-from nmt.ops.linear import add_product_
+from nmt.ops.linear import add_product_, product
 
 
 def decode(
@@ -83,7 +83,7 @@ class _Decode(torch.autograd.Function):
                 lstm.cell_backward(dh, dc, dx[t], by_h[t], gates[t])
                 step = dx[t].to(dtype)
                 dp = dp + torch.bmm(values, step[:, :, None])[:, :, 0]
-                dh = (step @ U).to(dh.dtype)
+                dh = product(step, U.T).to(dh.dtype)
             torch.mul(weights[t], dp - (dp * weights[t]).sum(dim=-1, keepdim=True), out=dscores[t])
             # d(v . tanh(u)) / du = v (1 - tanh^2); v comes in after the sums over positions.
             g = torch.addcmul(one, tanhs[t], tanhs[t], value=-1.0).mul_(dscores[t].to(keys.dtype)[:, :, None])
