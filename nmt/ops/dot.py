@@ -42,7 +42,7 @@ def context(query: Tensor, keys: Tensor, values: Tensor, keep: Tensor | None, dr
     over any other axis many queries at once. So scores are made with the keys' axis before the queries', and forward
     and backward are written out for that shape: 17 times faster for 15 keys. Elsewhere torch's own fused form.
     """
-    if query.device.type != "cpu":
+    if query.device.type == "cuda":
         return F.scaled_dot_product_attention(
             query, keys, values, keep, drop, enable_gqa=query.shape[1] > keys.shape[1]
         )

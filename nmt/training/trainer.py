@@ -16,7 +16,8 @@ from nmt.corpus.shards import Prepared
 from nmt.errors import ModelError, Stopped, TrainingStopped, UsageError
 from nmt.metrics import Score
 from nmt.models.contract import Seq2Seq
-from nmt.recipe import Plateau, Recipe
+from nmt.recipe import Recipe
+from nmt.recipe_optim import Plateau
 from nmt.runs import now
 from nmt.training import checkpoint
 from nmt.training.events import EventLog
@@ -130,7 +131,7 @@ class Trainer:
         train, update = self.recipe.train, self.progress.update + 1
         optimizer_config, lr, schedule, before = at_update(train, update)
         if train.switch is not None and update == train.switch.at_update:
-            self.optimizer = build_optimizer(optimizer_config, self.parameters, lr)
+            self.optimizer = build_optimizer(optimizer_config, self.model, lr)
             self.progress.plateau = PlateauState()
         rate = learning_rate(schedule, lr, update - before, self._epochs_done(), self.progress.plateau)
         for group in self.optimizer.param_groups:
@@ -277,7 +278,7 @@ class Trainer:
         self.saved_at = found.update
         self.load_weights(found.weights)
         optimizer_config, lr, _, _ = at_update(self.recipe.train, max(self.progress.update, 1))
-        self.optimizer = build_optimizer(optimizer_config, self.parameters, lr)
+        self.optimizer = build_optimizer(optimizer_config, self.model, lr)
         checkpoint.restore_optimizer(self.optimizer, self.names, found.optimizer, found.state["optimizer"])
         logged = self.log.cut_back(found.update)
         if not any(event.get("event") == "saved" and event.get("update") == found.update for event in logged):
@@ -366,7 +367,7 @@ class Trainer:
 
     def _fresh_optimizer(self) -> torch.optim.Optimizer:
         optimizer_config, lr, _, _ = at_update(self.recipe.train, 1)
-        return build_optimizer(optimizer_config, self.parameters, lr)
+        return build_optimizer(optimizer_config, self.model, lr)
 
 
 def _seed(seed: int, update: int, part: int) -> int:
