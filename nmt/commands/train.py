@@ -21,7 +21,7 @@ from nmt.ops.choose import choose_device, translation_dtype
 from nmt.recipe import Recipe
 from nmt.recipe_file import dump_recipe
 from nmt.runs import now
-from nmt.training.allocator import keep_memory
+from nmt.training.allocator import forget_shapes, keep_memory
 from nmt.training.progress import fixed_keys
 from nmt.training.stopping import StopRequest
 from nmt.training.trainer import Publish, Reporter, Trainer
@@ -52,6 +52,7 @@ def train(
     saved.
     """
     keep_memory()
+    forget_shapes()
     torch.set_num_threads(recipe.compute.threads or len(os.sched_getaffinity(0)))
     torch.use_deterministic_algorithms(recipe.compute.deterministic)
     target_device = choose_device(device)
