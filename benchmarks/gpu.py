@@ -45,6 +45,7 @@ STAGES = (
     Stage("additive", 60, "gpu_kernels"),
     Stage("attention", 60, "gpu_kernels"),
     Stage("loss", 60, "gpu_kernels"),
+    Stage("loop", 30, "gpu_models"),
     Stage("training", 200, "gpu_models"),
     Stage("decoding", 80, "gpu_models"),
     Stage("plain", 30, "gpu_models"),

@@ -66,6 +66,43 @@ def _batch(place: Place, vocab: int, sentences: int, length: int = LENGTH) -> Ba
     return padded_batch(list(ids[0]), list(ids[1])).to(place.device)
 
 
+# --- the step loop ----------------------------------------------------------------------------------------------------
+
+
+def loop(place: Place) -> Iterator[Figure]:
+    """RNNsearch without its loss, forward and backward: launched one by one, and as one CUDA graph."""
+    model = _model(place, _recipe(place, TRAINED[2][1], TRAINED[2][2])).train()
+    for B in (32, 80, 160, 256):
+        batch = _batch(place, model.projection.weight.shape[0], place.size(B, 3))
+        for graphed in (False, True):
+            what = f"RNNsearch, {B} sentences, {'one graph' if graphed else 'eager'}"
+            yield from guarded(what, partial(_looped, place, what, model, batch, graphed))
+
+
+def _looped(place: Place, what: str, model: Seq2Seq, batch: Batch, graphed: bool) -> Iterator[Figure]:
+    def work() -> None:
+        model.zero_grad(set_to_none=True)
+        features = model(batch)
+        features.backward(torch.ones_like(features))
+
+    if not graphed:
+        yield Figure(what, 1e3 * place.time(work), "ms")
+        return
+    if place.device.type != "cuda":
+        yield Figure(what, skipped="no GPU")
+        return
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # what is captured must have run before, and not on the default stream
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    yield Figure(what, 1e3 * place.time(graph.replay), "ms")
+
+
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
@@ -222,4 +259,4 @@ def _plain(place: Place, what: str, build: type[PlainTransformer | PlainRNN], to
     yield Figure(what, rate, "tokens/s", "bfloat16 autocast, eager")
 
 
-STAGES = {"training": training, "decoding": decoding, "plain": plain}
+STAGES = {"loop": loop, "training": training, "decoding": decoding, "plain": plain}
