@@ -119,7 +119,7 @@ def training(place: Place) -> Iterator[Figure]:
 def _trained(place: Place, name: str, recipe: Recipe, tokens: int, ceiling: float) -> Iterator[Figure]:
     model = _model(place, recipe)
     batch = _batch(place, model.projection.weight.shape[0], max(1, place.size(tokens, 90) // LENGTH))
-    optimizer = build_optimizer(recipe.train.optimizer, list(model.parameters()), 1e-4)
+    optimizer = build_optimizer(recipe.train.optimizer, model, 1e-4)
     model.train()
 
     def update() -> float:

@@ -52,6 +52,8 @@ class Products(TorchDispatchMode):
         match name:
             case "mm" | "bmm":
                 self._add(args[0], args[1])
+            case "_linear_pointwise":  # oneDNN's, by name: rows of any shape, times a matrix that lies transposed
+                self._add(args[0].reshape(-1, args[0].shape[-1]), args[1].T)
             case "mv":
                 self._add(args[0], args[1][:, None])
             case "addmm" | "baddbmm" | "addmm_" | "baddbmm_":

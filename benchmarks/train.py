@@ -241,7 +241,7 @@ def point(task: str, recipe: Recipe, model: Seq2Seq, dtype: str, sentences: int,
     rng = np.random.default_rng(1)
     ids = rng.integers(len(SPECIALS), weight.shape[0], (2, sentences, length - 1))
     batch = padded_batch(list(ids[0]), list(ids[1])).to(weight.device)
-    optimizer = build_optimizer(recipe.train.optimizer, list(model.parameters()), 1e-4)
+    optimizer = build_optimizer(recipe.train.optimizer, model, 1e-4)
     cuda = weight.device.type == "cuda"
     model.train()
 
