@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nmt.ops import gru
 from nmt.ops.additive import Steps
+from nmt.ops.linear import product
 
 
 def decode(
@@ -69,7 +70,7 @@ class _Decode(torch.autograd.Function):
         attention = steps(keys, v, T)
         states[0] = s0
         for t in range(T):
-            q = states[t].to(U.dtype) @ from_state.T  # the query (B, A), then the share of z, r
+            q = product(states[t].to(U.dtype), from_state)  # the query (B, A), then the share of z, r
             look = attention.look(t, q[:, :A], hide, out=weights[t])  # (B, S)
             if t == T - 1:
                 break
@@ -97,7 +98,7 @@ class _Decode(torch.autograd.Function):
                 ds = gru.finish_backward(ds, dparts[t], parts[t], states[t], recurrent, U)
                 dp = dp + torch.bmm(values, dx[t].to(values.dtype)[:, :, None])[:, :, 0].to(states.dtype)
             dq[t] = attention.look_backward(t, weights[t], dp)
-            ds = ds + (dq[t].to(W_a.dtype) @ W_a).to(states.dtype) + dstates[t]
+            ds = ds + product(dq[t].to(W_a.dtype), W_a.T).to(states.dtype) + dstates[t]
         dtype = U.dtype
         dU_zr, dU, du_bias = gru.parameter_gradients(dparts[: T - 1], parts[: T - 1], states[: T - 1], dtype, u_bias)
         dW_a = dq.flatten(0, 1).T @ states.flatten(0, 1).to(dtype)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nmt.ops import lstm
 from nmt.ops.additive import Steps
-from nmt.ops.linear import add_product_
+from nmt.ops.linear import add_product_, product
 
 
 def decode(
@@ -91,7 +91,7 @@ class _Decode(torch.autograd.Function):
                 lstm.cell_backward(dh, dc, dx[t], by_h[t], gates[t])
                 step = dx[t].to(dtype)
                 dp = dp + torch.bmm(values, step[:, :, None])[:, :, 0]
-                dh = (step @ U).to(dh.dtype)
+                dh = product(step, U.T).to(dh.dtype)
             dq[t] = attention.look_backward(t, weights[t], dp)
             add_product_(dh, dq[t], W_a.T)
         before = lstm.before(hs, h0).flatten(0, 1).to(dtype)  # (T*B, H): h_0 .. h_{T-1}

@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 
 from nmt.ops import lstm, luong
 from nmt.ops.additive import Steps
-from nmt.ops.linear import add_product_
+from nmt.ops.linear import add_product_, product
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class _Decode(torch.autograd.Function):
                 sums = add_product_(add_product_(gates[i, t], below, W[i]), h[i], U[i])
                 lstm.cell(sums, c[i], out=(hs[i, t], cs[i, t]))
                 below, h[i], c[i] = hs[i, t], hs[i, t], cs[i, t]
-            sums = (below.to(from_top.dtype) @ from_top.T).to(h0.dtype)  # (B, F + n_query + n_predict)
+            sums = product(below.to(from_top.dtype), from_top).to(h0.dtype)  # (B, F + n_query + n_predict)
             weights = sight.look(t, below, sums[:, F:], keys, v_p)
             context = torch.bmm(weights[:, None].to(values.dtype), values)[:, 0]
             fed = torch.add(sums[:, :F], context, out=out[t]).tanh_()
@@ -124,9 +124,9 @@ class _Decode(torch.autograd.Function):
             for i in range(L - 1, -1, -1):
                 lstm.cell_backward(dh[i], dc[i], dx[i][t], by_h[i][t], gates[i, t])
                 step = dx[i][t].to(U[i].dtype)
-                below = (step @ W[i]).to(out.dtype)
+                below = product(step, W[i].T).to(out.dtype)
                 below = below if drop is None else below.mul_(drop[t, i, :, : below.shape[1]])
-                dh[i] = (step @ U[i]).to(out.dtype)
+                dh[i] = product(step, U[i].T).to(out.dtype)
                 if i == 0:
                     dfed = below
                 else:
