@@ -143,8 +143,7 @@ class _Merges:
 
 
 class _Lattices:
-    """Unigram: a segmentation x of a word is drawn with probability P(x)^amount over the sum of these (Kudo 2018, section
-    3.2).
+    """Unigram: a segmentation x of a word has the chance P(x)^amount over the sum of these (Kudo 2018, section 3.2).
 
     Sums run forward over a word's characters, pieces are drawn from its end back, as sentencepiece does it.
     """
