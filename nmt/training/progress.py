@@ -30,10 +30,11 @@ class Validated:
 
 @dataclass
 class Progress:
-    """Counts and records; `epoch` and `batch` say which batch comes next, `validated` is in the order it happened."""
+    """Counts and records; `epoch`, `pool` and `batch` say what comes next, `validated` is in the order it happened."""
 
     update: int = 0
     epoch: int = 0
+    pool: int = 0
     batch: int = 0
     tgt_tokens: int = 0
     skipped_in_a_row: int = 0
@@ -101,6 +102,6 @@ class Window:
         self.updates += 1
         self.nll += nll
         self.tgt_tokens += sum(part.tgt_tokens for part in parts)
-        self.positions += sum(part.src.numel() + part.tgt_out.numel() for part in parts)
+        self.positions += sum(part.positions for part in parts)
         self.real += sum(part.src_tokens + part.tgt_tokens for part in parts)
         self.grad_norm += grad_norm

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmt.batch import Batch, Ids, padded_batch
-from nmt.corpus.batches import Batches, Indices
+from nmt.batch import Batch, Indices
+from nmt.corpus.batches import Batches, Pool, Sampling
 from nmt.corpus.shards import Prepared
 from nmt.errors import ModelError, Stopped, TrainingStopped, UsageError
 from nmt.metrics import Score
@@ -73,12 +73,19 @@ class Trainer:
         # Tied parameters appear once, under their first name.
         self.names, self.parameters = map(list, zip(*self.model.named_parameters(), strict=True))
         train = recipe.train
-        self.batches = Batches(prepared.train, train.seed, train.batch_tokens, train.batch_sentences)
+        amount = train.subword_sampling
+        self.batches = Batches(
+            prepared.train,
+            train.seed,
+            train.batch_tokens,
+            train.batch_sentences,
+            sampling=Sampling(prepared.tokenizers, amount) if amount else None,
+        )
+        self.pool: Pool  # that the update under way takes its pairs from
         self.progress = Progress()
         self.log = EventLog(run / "log.jsonl", reporter.say)
         self.optimizer = self._fresh_optimizer()
         self.rate = 0.0  # of the last update
-        self.epoch_size = 1  # batches in the epoch under way
         self.saved_at = 0  # the update that is on disk
         self.started = time.monotonic()
         self.fixed: dict[str, Any] = {}
@@ -118,13 +125,17 @@ class Trainer:
         raise AssertionError("the stream of batches never ends")
 
     def _stream(self) -> Iterator[Indices]:
-        """Batches from where progress stands, for ever: whoever uses one up moves progress.batch on."""
+        """Batches from where progress stands, for ever: whoever uses one up moves progress.batch on. A pair goes by its
+        place in the pool under way.
+        """
         while True:
-            batches = self.batches.epoch(self.progress.epoch)
-            self.epoch_size = len(batches)
-            while self.progress.batch < len(batches):
-                yield batches[self.progress.batch]
-            self.progress.epoch, self.progress.batch = self.progress.epoch + 1, 0
+            progress = self.progress
+            self.pool = self.batches.pool(progress.epoch, progress.pool)
+            while progress.batch < len(self.pool.batches):
+                yield self.pool.batches[progress.batch]
+            progress.pool, progress.batch = progress.pool + 1, 0
+            if progress.pool == self.batches.pools:
+                progress.epoch, progress.pool = progress.epoch + 1, 0
 
     def _update(self, pairs: Indices, window: Window) -> bool:
         """One optimiser step on these pairs; False when the gradient was not finite and the step was left out."""
@@ -140,7 +151,7 @@ class Trainer:
         norm = self._clip()
         self.progress.batch += 1
         if not (math.isfinite(nll) and math.isfinite(norm)):
-            self._skip(pairs, update, nll, norm)
+            self._skip(self.pool.pairs[pairs], update, nll, norm)
             return False
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -154,13 +165,7 @@ class Trainer:
         """Gradients of the update's loss in the parameters; its summed negative log-likelihood, and its parts."""
         train = self.recipe.train
         self.model.train()
-        src, tgt = self._ids(pairs, update)
-        cut = [range(len(src))]
-        if train.accumulate > 1:
-            # Parts of about one length each: sampled pieces are not as long as those that the batch was made by.
-            by_length = np.lexsort(([len(ids) for ids in src], [len(ids) for ids in tgt]))
-            cut = np.array_split(by_length, min(train.accumulate, len(src)))
-        parts = [padded_batch([src[i] for i in part], [tgt[i] for i in part]) for part in cut]
+        parts = [self.pool.load(part, train.accumulate) for part in self.pool.cut(pairs, train.accumulate)]
         divisor = sum(part.tgt_tokens if train.loss_per == "token" else part.sentences for part in parts)
         nll = 0.0
         for number, part in enumerate(parts):
@@ -169,13 +174,6 @@ class Trainer:
             (sums.smoothed / divisor).backward()
             nll += float(sums.nll)
         return nll, parts
-
-    def _ids(self, pairs: Indices, update: int) -> tuple[Sequence[Ids], Sequence[Ids]]:
-        """Source and target ids of an update's pairs: as prepared, or their pieces drawn anew."""
-        amount, seed = self.recipe.train.subword_sampling, self.recipe.train.seed
-        if not amount:
-            return self.batches.ids(pairs)
-        return self.batches.sampled_ids(pairs, self.prepared.tokenizers, amount, _seed(seed, update, 0) % (1 << 31))
 
     def _clip(self) -> float:
         limit = self.recipe.train.clip_norm
@@ -200,7 +198,9 @@ class Trainer:
 
     def _epochs_done(self) -> float:
         """Passes done before the next update, with their fraction."""
-        return self.progress.epoch + self.progress.batch / self.epoch_size
+        progress = self.progress
+        of_pool = progress.batch / max(1, len(self.pool.batches))
+        return progress.epoch + (progress.pool + of_pool) / self.batches.pools
 
     def _log_update(self, window: Window) -> None:
         progress, train = self.progress, self.recipe.train
