@@ -354,6 +354,19 @@ def test_a_dry_run_refuses_impossible_sizes(tmp_path: Path, recipe: str, capsys:
         assert "a bahdanau model of these sizes cannot be" in capsys.readouterr().err
 
 
+def test_fused_kernels_are_refused_where_they_cannot_run(
+    tmp_path: Path, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is prepared."""
+    assert cli.run(["train", recipe, "--device", "cpu", "--set", "compute.kernels=fused"]) == 5
+    assert capsys.readouterr().err.splitlines() == [
+        "error: the fused kernels need a CUDA device, and this one is a CPU",
+        "  compute.kernels: auto takes the plain forms where it must",
+    ]
+    assert not (tmp_path / "prepared").exists()
+    assert not (tmp_path / "runs").exists()
+
+
 def test_exit_codes_are_those_of_the_design() -> None:
     kinds = [UsageError, DataError, ModelError, EnvironmentFault, TrainingStopped]
     assert [kind.exit_code for kind in kinds] == [2, 3, 4, 5, 6]
