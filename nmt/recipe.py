@@ -224,7 +224,9 @@ class ComputeConfig(Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of matrix products; weights, softmax, norms and losses stay float32."""
     kernels: Literal["auto", "plain", "fused"] = "auto"
-    """Which implementation runs: plain, fused (an error where it cannot run), or what suits the device."""
+    """How attention is computed where there is a choice: plain, fused (Triton kernels for a GPU: an error where they
+    cannot run), or auto, fused where that can run. The log's first event and the first lines say which; `nmt train
+    RECIPE --check-kernels` compares them."""
     deterministic: bool = False
     """Same bytes on GPU too, at some cost. On CPU they are the same anyway."""
     threads: Positive | None = None

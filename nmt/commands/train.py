@@ -17,11 +17,12 @@ from nmt.metrics import Score, bleu, offline_tokenizer_for
 from nmt.model_file import ModelFile, read_model, write_model
 from nmt.models.build import build_model
 from nmt.models.initialize import initialize
-from nmt.ops.choose import choose_device, translation_dtype
+from nmt.ops.choose import choose_device, choose_kernels, translation_dtype
 from nmt.recipe import Recipe
 from nmt.recipe_file import dump_recipe
 from nmt.runs import now
 from nmt.training.allocator import forget_shapes, keep_memory
+from nmt.training.cost import on_meta
 from nmt.training.progress import fixed_keys
 from nmt.training.stopping import StopRequest
 from nmt.training.trainer import Publish, Reporter, Trainer
@@ -56,6 +57,9 @@ def train(
     torch.set_num_threads(recipe.compute.threads or len(os.sched_getaffinity(0)))
     torch.use_deterministic_algorithms(recipe.compute.deterministic)
     target_device = choose_device(device)
+    with on_meta():
+        operations = build_model(recipe.model, *recipe.tokenizer.sizes).all_operations()
+    choice = choose_kernels(recipe.compute.kernels, target_device, recipe.compute.dtype, operations)
     parent = None if recipe.train.init is None else recipe_path.parent / recipe.train.init
     origin = None if parent is None else read_model(parent)
     tokenizers = None if origin is None else (origin.src_tokenizer, origin.tgt_tokenizer)
@@ -70,6 +74,7 @@ def train(
         model = build_model(recipe.model, *(t.n_ids for t in prepared.tokenizers))
         torch.manual_seed(recipe.train.seed)
         initialize(model, recipe.model.initialization)
+        model.use(choice.kernels)
         if origin is not None:
             _take_over(model, origin, parent)
         lineage = {
@@ -90,7 +95,7 @@ def train(
             "device": _device_name(target_device),
             "threads": torch.get_num_threads(),
             "dtype": recipe.compute.dtype,
-            "kernels": recipe.compute.kernels,
+            "kernels": {"asked": recipe.compute.kernels, **choice.forms},
             "seed": recipe.train.seed,
             "recipe_file": str(recipe_path),
             "recipe": hashlib.sha256(kept_recipe.encode()).hexdigest(),
@@ -104,6 +109,7 @@ def train(
             f"{recipe.compute.dtype}, {start['threads']} threads"
             + (f"; going on from update {trainer.progress.update:,}" if trainer.progress.update else "")
         )
+        reporter.say(str(choice))
         reason = trainer.run(request)
         reporter.live("")
         return _finish(trainer, recipe, prepared, run, reason, request)

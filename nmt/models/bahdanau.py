@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from nmt.batch import Batch
 from nmt.layers.recurrent import BidirectionalGRU, Reset
 from nmt.models.contract import Memory, Seq2Seq, State, Step
-from nmt.ops import additive, additive_decoder
+from nmt.ops import additive_decoder
 from nmt.ops.dropout import dropout
 from nmt.ops.gru import gru_step
 from nmt.ops.linear import linear
@@ -51,6 +51,7 @@ class BahdanauState(State):
 class Bahdanau(Seq2Seq):
     """The encoder-decoder with additive attention, its decoder as appendix A.2.2 has it."""
 
+    operations = ("additive",)
     U_bias: nn.Parameter | None
 
     def __init__(
@@ -113,7 +114,7 @@ class Bahdanau(Seq2Seq):
         # e_ij = v_a . tanh(W_a s_{i-1} + U_a h_j); alpha_i = softmax(e_i); c_i = sum_j alpha_ij h_j. The hypotheses of
         # a sentence are queries against one set of keys.
         query = linear(s.to(dtype), self.W_a.weight).view(B, R // B, -1)
-        c, weights = additive.attend(query, memory.keys, memory.annotations, self.v_a, memory.keep)
+        c, weights = self.kernels.additive_attend(query, memory.keys, memory.annotations, self.v_a, memory.keep)
         c = c.view(R, -1)  # (R, 2H)
         features = self._readout(s.to(dtype), y, c)
         x = linear(y, self.W.weight, self.W.bias) + linear(c, self.C.weight)  # (R, 3H)
@@ -136,6 +137,7 @@ class Bahdanau(Seq2Seq):
             U_zr=self.U_zr.to(dtype),
             U=self.U.to(dtype),
             u_bias=self.U_bias,
+            steps=self.kernels.additive_steps,
         )  # (T, B, H), (T, B, S)
         c = weights.transpose(0, 1).to(dtype) @ memory.annotations  # (B, T, 2H)
         return self._readout(states.transpose(0, 1).to(dtype), y.transpose(0, 1), c)

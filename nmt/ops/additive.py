@@ -23,13 +23,20 @@ def weigh(scores: Tensor, keep: Tensor) -> Tensor:
     return scores.masked_fill(~keep[:, None], float("-inf")).softmax(dim=-1)
 
 
+def align(query: Tensor, keys: Tensor, v: Tensor, may: Tensor) -> Tensor:
+    """Weights (B, Q, N) float32 of the keys of `may` (B, Q or 1, N) bool, where each query has one at least: `score`,
+    and the softmax of it.
+    """
+    return score(query, keys, v).masked_fill(~may, float("-inf")).softmax(dim=-1)
+
+
 def attend(query: Tensor, keys: Tensor, values: Tensor, v: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
     """Context and weights: c_i = sum_j weights_ij values_j (Bahdanau et al. 2015, equations 5 and 6).
 
     query (B, Q, A), keys (B, N, A), values (B, N, D), v (A,), keep (B, N) bool
     -> context (B, Q, D) in the dtype of values, weights (B, Q, N) float32.
     """
-    weights = weigh(score(query, keys, v), keep)
+    weights = align(query, keys, v, keep[:, None])
     return weights.to(values.dtype) @ values, weights
 
 

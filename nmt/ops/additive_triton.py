@@ -288,18 +288,16 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, v: Tensor, keep: Tensor)
     query (B, Q, A), keys (B, N, A), values (B, N, D), v (A,), keep (B, N) bool. Between score and weights everything is
     float32; with bfloat16 on a GPU tanh has the precision of bfloat16, 2^-11.
     """
-    weights = weigh(query, keys, v, keep[:, None])
+    weights = align(query, keys, v, keep[:, None])
     return weights.to(values.dtype) @ values, weights
 
 
-def weigh(query: Tensor, keys: Tensor, v: Tensor, may: Tensor) -> Tensor:
-    """Softmax of `additive.score` over the keys of `may` (B, Q or 1, N) bool: (B, Q, N) float32; a query without a key
-    has weights 0.
-    """
-    return _Weigh.apply(query, keys, v, may)  # pyright: ignore[reportReturnType]
+def align(query: Tensor, keys: Tensor, v: Tensor, may: Tensor) -> Tensor:
+    """`additive.align`: (B, Q, N) float32 for `may` (B, Q or 1, N) bool; a query without a key has weights 0."""
+    return _Align.apply(query, keys, v, may)  # pyright: ignore[reportReturnType]
 
 
-class _Weigh(torch.autograd.Function):
+class _Align(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, keys: Tensor, v: Tensor, may: Tensor) -> Tensor:
         query, keys, v, may = query.contiguous(), keys.contiguous(), v.contiguous(), may.contiguous().view(torch.uint8)

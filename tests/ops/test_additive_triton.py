@@ -106,7 +106,7 @@ def test_each_query_may_have_its_own_keys() -> None:
     may = torch.rand(2, 5, 2 * BLOCK + 1, device=DEVICE) < 0.4
     may[0, 0], may[1, 4] = False, False
     may[0, 1, 0], may[:, 2:4, 1] = True, True
-    found = additive_triton.weigh(query, keys, v, may)
+    found = additive_triton.align(query, keys, v, may)
     wanted = additive.score(query.double(), keys.double(), v.double()).masked_fill(~may, -torch.inf).softmax(-1)
     torch.testing.assert_close(found.double(), wanted.nan_to_num(0.0), atol=1e-6, rtol=0)
     assert not found[0, 0].any()
@@ -141,5 +141,5 @@ def test_it_never_holds_a_tanh_of_every_pair() -> None:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        additive_triton.weigh(query, keys, v, torch.ones(1, 1, 6, dtype=torch.bool, device=DEVICE))
+        additive_triton.align(query, keys, v, torch.ones(1, 1, 6, dtype=torch.bool, device=DEVICE))
     assert sum(sizes) == query.numel() + keys.numel() + v.numel() + 4 * 6
