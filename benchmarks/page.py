@@ -35,12 +35,12 @@ def filled(page: str, results: Path) -> str:
 
     def made(found: re.Match[str]) -> str:
         name = found[1]
-        file, _, task = name.partition(" ")
-        path = results / f"{file}.json"
-        table = TABLES[file](json.loads(path.read_text()), task) if path.exists() else NOT_YET
+        path = results / f"{name}.json"
+        kind = next(kind for kind in TABLES if name == kind or name.startswith(f"{kind}-"))
+        table = TABLES[kind](json.loads(path.read_text())) if path.exists() else NOT_YET
         return f"<!-- {name} -->\n{table}\n<!-- end -->"
 
-    return re.sub(r"<!-- ([\w-]+(?: \w+)?) -->\n.*?<!-- end -->", made, page, flags=re.DOTALL)
+    return re.sub(r"<!-- ([\w-]+) -->\n.*?<!-- end -->", made, page, flags=re.DOTALL)
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
@@ -49,9 +49,9 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in lines)
 
 
-def speed(result: Result, task: str) -> str:
-    """Rates of a task, the fastest first: median and range over rounds, and what ours are to each."""
-    runs = [run for run in result["runs"] if run["task"] == task and run["tokens"]]
+def speed(result: Result) -> str:
+    """Rates, the fastest first: median and range over rounds, and what ours are to each."""
+    runs = [run for run in result["runs"] if run["tokens"]]
     if not runs:
         return NOT_YET
     systems = sorted(
@@ -122,9 +122,9 @@ def _settings(result: Result, runs: Sequence[Result]) -> str:
     )
 
 
-def loss(result: Result, task: str) -> str:
-    """Validation losses of a task, the lowest first."""
-    rows = [row for row in result["losses"] if row["task"] == task and row["loss"] is not None]
+def loss(result: Result) -> str:
+    """Validation losses, the lowest first."""
+    rows = [row for row in result["losses"] if row["loss"] is not None]
     if not rows:
         return NOT_YET
     table = [["system", "validation loss, nats a token", "target tokens", "updates"]]
@@ -134,7 +134,7 @@ def loss(result: Result, task: str) -> str:
     return markdown(table) + f"\n\n{s['time']}, commit {s['commit']}, seed 1."
 
 
-def variants(result: Result, task: str) -> str:
+def variants(result: Result) -> str:
     """Our own variants, a row each."""
     keys = list(dict.fromkeys(key for row in result["rows"] for key in row["keys"]))
     table = [["recipe", *keys, "target tokens/s", "padding", "memory, MiB"]]
@@ -146,7 +146,7 @@ def variants(result: Result, task: str) -> str:
     return markdown(table) + "\n\n" + _machine(result)
 
 
-def limits(result: Result, task: str) -> str:
+def limits(result: Result) -> str:
     """Our rates beside the machine's."""
     table = [["recipe", "type", "target tokens/s", "at the limit", "Gflop/s of the model", "of its products", "share"]]
     for row in result["rows"]:
@@ -156,7 +156,7 @@ def limits(result: Result, task: str) -> str:
     return markdown(table) + "\n\n" + _machine(result)
 
 
-def growth(result: Result, task: str) -> str:
+def growth(result: Result) -> str:
     """Rates by size of batch, a column for each recipe and type."""
     rows = result["rows"]
     columns = list(dict.fromkeys((row["task"], row["dtype"]) for row in rows))
@@ -174,7 +174,7 @@ def _machine(result: Result) -> str:
     return f"{s['time']}, commit {s['commit']}, {s['processor']}, {s['threads']} threads, torch {s['torch']}."
 
 
-def quality(result: Result, task: str) -> str:
+def quality(result: Result) -> str:
     """Minutes to the mark, the fastest first."""
     target = f"{result['settings']['target']:g}"
     table = [["system", f"minutes to BLEU {target}", "updates", "best BLEU seen", "settings", "version"]]
@@ -187,13 +187,13 @@ def quality(result: Result, task: str) -> str:
     return markdown(table) + "\n\n" + _machine(result)
 
 
-def on_gpu(result: Result, task: str) -> str:
+def on_gpu(result: Result) -> str:
     """What the GPU's measurement printed."""
     s = result["settings"]
     return gpu_table(result["figures"]) + f"\n\n{s['time']}, commit {s['commit']}, torch {s['torch']}."
 
 
-TABLES: dict[str, Callable[[Result, str], str]] = {
+TABLES: dict[str, Callable[[Result], str]] = {
     "peers-speed": speed,
     "peers-loss": loss,
     "train-variants": variants,
@@ -202,7 +202,7 @@ TABLES: dict[str, Callable[[Result, str], str]] = {
     "quality": quality,
     "gpu": on_gpu,
 }
-"""The table of each file of results; a word after its name on the page chooses a part of it."""
+"""How the table of a file of results is made, by the beginning of the file's name."""
 
 
 if __name__ == "__main__":

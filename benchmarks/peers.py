@@ -1,6 +1,6 @@
 """The same real work with every other toolkit that is installed, in turns with ours.
 
-    python -m benchmarks.peers speed     target tokens a second, memory and padding: two quiet cores, 20 minutes
+    python -m benchmarks.peers speed     target tokens a second, memory and padding: two quiet cores, 25 minutes
     python -m benchmarks.peers loss      validation loss after equal tokens: may share the machine, takes long
 
 PEERS (or --peers) names the folder of their environments, which benchmarks/toolkits/setup.py makes; toolkits that are
@@ -23,6 +23,7 @@ import torch
 from benchmarks import machine, ours
 from benchmarks.systems import OURS, TOOLKITS, Ours, Place, System, Until, installed
 from benchmarks.toolkits.text import write_text
+from benchmarks.toolkits.toolkit import EVERY
 from benchmarks.watch import Sample, Watched, rate
 from nmt.commands.prepare import prepare
 from nmt.recipe_file import load_recipe
@@ -41,7 +42,6 @@ class Run:
     """
 
     round: int
-    task: str
     system: str
     version: str
     batch: int
@@ -59,7 +59,6 @@ class Run:
 class Loss:
     """Validation loss in nats a target token, after so many updates of about so many tokens in all."""
 
-    task: str
     system: str
     version: str
     updates: int
@@ -120,17 +119,14 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _speed(
-    systems: Sequence[System], place: Place, settings: dict[str, object], options: argparse.Namespace
-) -> list[Run]:
+def _speed(systems: Sequence[System], place: Place, settings: dict[str, object], options: argparse.Namespace) -> None:
     """All rounds of all tasks."""
 
     def enough(samples: Sequence[Sample]) -> bool:
         return rate(samples, options.warm_up).seconds >= options.measure
 
-    runs: list[Run] = []
     for task in options.tasks:
-        taking = [system for system in systems if system.batch(task)]
+        taking, runs = [system for system in systems if system.batch(task)], list[Run]()
         for number in range(1, options.rounds + 1):
             for system in taking:
                 products = product_rate(torch.device("cpu"), torch.float32) / 1e9
@@ -138,7 +134,6 @@ def _speed(
                 measured = rate(found.samples, options.warm_up)
                 run = Run(
                     round=number,
-                    task=task,
                     system=system.name,
                     version=system.version,
                     batch=system.batch(task) or 0,
@@ -152,14 +147,12 @@ def _speed(
                     watched=found.watched,
                 )
                 runs.append(run)
-                print(_line(run), flush=True)
-                _write(options.out / "peers-speed.json", settings, "runs", runs)
+                print(f"{task} {_line(run)}", flush=True)
+                _write(options.out / f"peers-speed-{task}.json", settings, "runs", runs)
             if number == 1:
-                kept = contenders([run for run in runs if run.task == task], options.contenders)
+                kept = contenders(runs, options.contenders)
                 taking = [system for system in taking if system.name in OURS or system.name in kept]
-    for task in options.tasks:
-        print(ratios([asdict(run) for run in runs if run.task == task]))
-    return runs
+        print(ratios([asdict(run) for run in runs]))
 
 
 def contenders(runs: Sequence[Run], count: int) -> list[str]:
@@ -169,24 +162,22 @@ def contenders(runs: Sequence[Run], count: int) -> list[str]:
 
 
 def _loss(systems: Sequence[System], place: Place, settings: dict[str, object], options: argparse.Namespace) -> None:
-    """Every system once: as many updates as make about so many tokens by the sizes of its batches."""
-    losses: list[Loss] = []
+    """Every system once: as many updates as make about so many tokens by the sizes of its first batches."""
     for task in options.tasks:
+        losses = list[Loss]()
         for system in systems:
             if not system.batch(task):
                 continue
-            size = system.train(
-                task, place, Until(enough=lambda samples: len(samples) >= 6, limit=3600)
-            ).tokens_per_update
-            if not size:
+            begun = system.train(task, place, Until(enough=lambda samples: len(samples) >= 6, limit=3600))
+            if not begun.tokens_per_update:
                 print(f"{task} {system.name}: it never said how far it was", file=sys.stderr)
                 continue
-            updates = ours.EVERY * round(options.tokens / size / ours.EVERY)
-            found = system.train(task, place, Until(updates=updates, limit=3600))
+            updates = EVERY * round(options.tokens / begun.tokens_per_update / EVERY)
+            found = system.train(task, place, Until(updates=updates, limit=7200))
             tokens = sum(sample.tokens for sample in found.samples)
-            losses.append(Loss(task, system.name, system.version, updates, tokens, found.validation, found.watched))
+            losses.append(Loss(system.name, system.version, updates, tokens, found.validation, found.watched))
             print(f"{task} {system.name}: {found.validation} after {updates} updates, {tokens:,.0f} tokens", flush=True)
-            _write(options.out / "peers-loss.json", settings, "losses", losses)
+            _write(options.out / f"peers-loss-{task}.json", settings, "losses", losses)
 
 
 def _write(file: Path, settings: dict[str, object], name: str, rows: Sequence[Run | Loss]) -> None:
@@ -198,7 +189,7 @@ def _line(run: Run) -> str:
     size = f"{run.tokens_per_update:,.0f} tokens an update" if run.tokens_per_update else "no update logged"
     watched = run.watched
     return (
-        f"{run.task} round {run.round} {run.system}: {run.tokens_per_second:,.0f} tokens/s over {run.seconds:.0f} s, "
+        f"round {run.round} {run.system}: {run.tokens_per_second:,.0f} tokens/s over {run.seconds:.0f} s, "
         f"{size}, {share}, {watched.peak_mib}+{watched.children_mib} MiB, others {watched.other_cores} cores, "
         f"products {run.products:.0f} Gflop/s" + ("" if run.tokens else f"; ended with {watched.code}")
     )
@@ -231,7 +222,7 @@ def ratios(runs: Sequence[dict]) -> str:
     for name in OURS:
         for other in others:
             if spread := ratio(runs, name, other):
-                lines.append(f"{runs[0]['task']}: {name} / {other} = {spread}")
+                lines.append(f"{name} / {other} = {spread}")
     return "\n".join(lines)
 
 

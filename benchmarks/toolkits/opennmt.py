@@ -159,7 +159,7 @@ def _saved(folder: Path) -> dict[int, Path]:
 
 
 _COUNTS = "tokens of the longer side, with padding"
-_VALIDATION = perplexity(r"[Vv]alid(?:ation)? perplexity: ([\d.]+)")
+_VALIDATION = perplexity(r"[Vv]alid(?:ation)? perplexity: ([\d.e+]+)")
 _PARAMETERS = r"number of parameters: (\d+)"
 
 OPENNMT = Toolkit(

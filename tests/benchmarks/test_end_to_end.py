@@ -50,7 +50,7 @@ def called(module: object, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 @pytest.mark.usefixtures("_digits")
 def test_our_speed_is_measured_in_rounds_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called(peers, ["speed", "--rounds", "2"], monkeypatch)
-    found = json.loads((tmp_path / "out" / "peers-speed.json").read_text())
+    found = json.loads((tmp_path / "out" / "peers-speed-transformer.json").read_text())
     assert [(run["round"], run["system"]) for run in found["runs"]] == [
         (1, "nmt float32"), (1, "nmt bfloat16"), (2, "nmt float32"), (2, "nmt bfloat16"),
     ]  # fmt: skip
@@ -64,7 +64,7 @@ def test_our_speed_is_measured_in_rounds_and_written(tmp_path: Path, monkeypatch
 @pytest.mark.usefixtures("_digits")
 def test_our_loss_is_that_of_the_last_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called(peers, ["loss", "--only", "nmt float32", "--tokens", "1500"], monkeypatch)
-    (loss,) = json.loads((tmp_path / "out" / "peers-loss.json").read_text())["losses"]
+    (loss,) = json.loads((tmp_path / "out" / "peers-loss-transformer.json").read_text())["losses"]
     assert 1200 < loss["tokens"] < 1800
     assert loss["updates"] == 10
     assert 1 < loss["loss"] < 4

@@ -17,7 +17,6 @@ WATCHED = Watched(code=-15, stopped=True, seconds=50.0, peak_mib=900, children_m
 def a_run(number: int, system: str, rate: float, **changed: Any) -> Run:
     values: dict[str, Any] = {
         "round": number,
-        "task": "transformer",
         "system": system,
         "version": "1.0",
         "batch": 4096,
@@ -66,7 +65,7 @@ def test_a_run_without_a_rate_has_no_ratio() -> None:
 
 
 def test_the_ratios_are_told_with_their_spread() -> None:
-    assert "transformer: nmt float32 / fast = 1.50 (1.00 to 1.50)" in ratios(rows()).splitlines()
+    assert "nmt float32 / fast = 1.50 (1.00 to 1.50)" in ratios(rows()).splitlines()
     assert len(ratios(rows()).splitlines()) == 6
 
 
@@ -104,7 +103,7 @@ SETTINGS = {
 
 
 def test_a_table_has_a_row_a_system_the_fastest_first() -> None:
-    table = page.speed({"settings": SETTINGS, "runs": rows()}, "transformer").splitlines()
+    table = page.speed({"settings": SETTINGS, "runs": rows()}).splitlines()
     assert [line.split(" | ")[0].strip("| ") for line in table[2:7]] == [
         "nmt bfloat16", "nmt float32", "fast", "middling", "slow",
     ]  # fmt: skip
@@ -122,32 +121,32 @@ def test_a_table_has_a_row_a_system_the_fastest_first() -> None:
 def test_a_disturbed_run_is_marked() -> None:
     disturbed = rows()
     disturbed[3]["watched"]["other_cores"] = 0.4
-    table = page.speed({"settings": SETTINGS, "runs": disturbed}, "transformer")
+    table = page.speed({"settings": SETTINGS, "runs": disturbed})
     assert "| fast* |" in table
     assert "*: other programs kept more than 0.15 cores busy" in table
 
 
 def test_a_page_gets_the_tables_whose_results_are_there(tmp_path: Path) -> None:
     text = (
-        "# Title\n<!-- peers-speed transformer -->\nold\n<!-- end -->\nwords\n<!-- peers-loss gru -->\n<!-- end -->\n"
+        "# Title\n<!-- peers-speed-transformer -->\nold\n<!-- end -->\nwords\n<!-- peers-loss-gru -->\n<!-- end -->\n"
     )
-    (tmp_path / "peers-speed.json").write_text(json.dumps({"settings": SETTINGS, "runs": rows()}))
+    (tmp_path / "peers-speed-transformer.json").write_text(json.dumps({"settings": SETTINGS, "runs": rows()}))
     made = page.filled(text, tmp_path)
     assert "\nold\n" not in made
     assert "| fast |" in made
-    assert f"<!-- peers-loss gru -->\n{page.NOT_YET}\n<!-- end -->\n" in made
-    assert made.startswith("# Title\n<!-- peers-speed transformer -->\n| system |")
+    assert f"<!-- peers-loss-gru -->\n{page.NOT_YET}\n<!-- end -->\n" in made
+    assert made.startswith("# Title\n<!-- peers-speed-transformer -->\n| system |")
     assert page.filled(made, tmp_path) == made
 
 
 def test_losses_are_listed_the_lowest_first() -> None:
     losses = [
-        {"task": "gru", "system": name, "loss": loss, "tokens": 400_123.0, "updates": 100}
+        {"system": name, "loss": loss, "tokens": 400_123.0, "updates": 100}
         for name, loss in (("b", 3.5), ("a", 3.25), ("never", None))
     ]
-    table = page.loss({"settings": SETTINGS, "losses": losses}, "gru").splitlines()
+    table = page.loss({"settings": SETTINGS, "losses": losses}).splitlines()
     assert table[2:4] == ["| a | 3.250 | 400,123 | 100 |", "| b | 3.500 | 400,123 | 100 |"]
-    assert page.loss({"settings": SETTINGS, "losses": losses}, "transformer") == page.NOT_YET
+    assert page.loss({"settings": SETTINGS, "losses": losses[2:]}) == page.NOT_YET
 
 
 def test_our_variants_have_a_column_for_each_key_that_changes() -> None:
@@ -155,7 +154,7 @@ def test_our_variants_have_a_column_for_each_key_that_changes() -> None:
         {"task": "gru", "keys": {"compute.dtype": dtype}, "tokens_per_second": 1000.0, "real_share": 0.9, "watched": w}
         for dtype, w in (("float32", WATCHED.__dict__), ("bfloat16", WATCHED.__dict__))
     ]
-    table = page.variants({"settings": SETTINGS, "rows": rows}, "").splitlines()
+    table = page.variants({"settings": SETTINGS, "rows": rows}).splitlines()
     assert table[0] == "| recipe | compute.dtype | target tokens/s | padding | memory, MiB |"
     assert table[3] == "| gru | bfloat16 | 1,000 | 10.0% | 900 |"
 
@@ -163,7 +162,7 @@ def test_our_variants_have_a_column_for_each_key_that_changes() -> None:
 def test_the_share_of_the_limit_stands_in_its_table() -> None:
     row = {"task": "gru", "dtype": "float32", "tokens_per_second": 3000.0, "limit_tokens_per_second": 4000.0}
     row |= {"model_gflops": 120.4, "products_gflops": 160.0, "share": 0.7525}
-    table = page.limits({"settings": SETTINGS, "rows": [row]}, "").splitlines()
+    table = page.limits({"settings": SETTINGS, "rows": [row]}).splitlines()
     assert table[2] == "| gru | float32 | 3,000 | 4,000 | 120 | 160 | 0.75 |"
 
 
@@ -172,7 +171,7 @@ def test_growth_has_a_row_a_size_and_leaves_gaps() -> None:
         {"task": "gru", "dtype": dtype, "sentences": sentences, "length": 30, "tokens_per_second": rate}
         for dtype, sentences, rate in (("float32", 1, 100.0), ("float32", 4, 300.0), ("bfloat16", 4, 500.0))
     ]
-    table = page.growth({"settings": SETTINGS, "rows": rows}, "").splitlines()
+    table = page.growth({"settings": SETTINGS, "rows": rows}).splitlines()
     assert table[2:4] == ["| 1 | 30 | 100 |  |", "| 4 | 30 | 300 | 500 |"]
 
 
@@ -183,7 +182,7 @@ def test_minutes_to_quality_are_listed_the_fastest_first() -> None:
         {"system": "never", "seconds": None, "reached": reached[:1], **common},
         {"system": "nmt", "seconds": 120.0, "reached": reached, **common},
     ]
-    table = page.quality({"settings": {**SETTINGS, "target": 50.0}, "courses": courses}, "").splitlines()
+    table = page.quality({"settings": {**SETTINGS, "target": 50.0}, "courses": courses}).splitlines()
     assert table[0].startswith("| system | minutes to BLEU 50 |")
     assert table[2:4] == ["| nmt | 2.0 | 200 | 50.50 | s | 1 |", "| never | not reached |  | 40.00 | s | 1 |"]
 
