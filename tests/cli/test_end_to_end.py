@@ -39,7 +39,7 @@ def test_a_model_goes_from_text_to_a_score_that_training_foretold(tmp_path: Path
 
     source = (tmp_path / "valid.aa").read_bytes()
     out, said = nmt(tmp_path, "translate", stdin=source)
-    assert said == "model: runs/tiny\n"
+    assert said.startswith("model: runs/tiny\n")  # it may say that it found no end to some line: it has learnt little
     assert out.count(b"\n") == source.count(b"\n") == 8
     scored, _ = nmt(tmp_path, "score", "--json", stdin=out)
     bleu = json.loads(scored)["BLEU"]
