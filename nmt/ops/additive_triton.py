@@ -27,7 +27,7 @@ from nmt.ops.linear import wide
 
 _KEYS = 32  # of a tile: most sentences have no more
 _QUERIES = 16
-_DEEP = 16  # of A, in a step of the forward
+_DEEP = 16  # of A, in a step of the forward: more of it where there are fewer queries
 _SLICE = 128  # of A, in a program of the backward: a number for each thread of four warps
 _FUSED = {"num_warps": 4, "enable_fp_fusion": True}
 
@@ -303,9 +303,10 @@ class _Align(torch.autograd.Function):
         query, keys, v, may = query.contiguous(), keys.contiguous(), v.contiguous(), may.contiguous().view(torch.uint8)
         (B, Q, A), N = query.shape, keys.shape[1]
         weights = query.new_empty((B, Q, N), dtype=wide(keys.dtype))
-        _weights_kernel[(triton.cdiv(Q, _QUERIES), B)](
-            query, keys, v, may, weights, Q, N, may.stride(0), 0 if may.shape[1] == 1 else N, A, _blocks(N), _DEEP,
-            _QUERIES, _KEYS, _tanh_of(keys), **_FUSED,
+        rows = min(_QUERIES, triton.next_power_of_2(Q))
+        _weights_kernel[(triton.cdiv(Q, rows), B)](
+            query, keys, v, may, weights, Q, N, may.stride(0), 0 if may.shape[1] == 1 else N, A, _blocks(N),
+            _DEEP * _QUERIES // rows, rows, _KEYS, _tanh_of(keys), **_FUSED,
         )  # fmt: skip
         ctx.save_for_backward(query, keys, v, weights)
         return weights

@@ -43,6 +43,8 @@ def packed(kernel: str, num_warps: int, **constants: Any) -> Build:
 
 BUILDS = {
     "weights": additive("_weights_kernel", "bf16", BLOCK_A=16, BLOCK_Q=16, KEY_BLOCKS=1),
+    "weights-of-a-beam": additive("_weights_kernel", "bf16", BLOCK_A=32, BLOCK_Q=8, KEY_BLOCKS=1),
+    "weights-of-one": additive("_weights_kernel", "bf16", BLOCK_A=256, BLOCK_Q=1, KEY_BLOCKS=1),
     "weights-long": additive("_weights_kernel", "bf16", BLOCK_A=16, BLOCK_Q=16, KEY_BLOCKS=3),
     "weights-fp32": additive("_weights_kernel", "fp32", BLOCK_A=16, BLOCK_Q=16, KEY_BLOCKS=1),
     "one-query": additive("_one_query_kernel", "bf16", KEY_BLOCKS=1),

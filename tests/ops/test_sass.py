@@ -24,7 +24,18 @@ names = pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pyte
 
 REGISTERS = {
     # At 4 warps a program 168 registers let three of them share a processor, 128 four.
-    **dict.fromkeys(("weights", "weights-fp32", "one-query", "one-query-long-fp32", "one-gradient"), 128),
+    **dict.fromkeys(
+        (
+            "weights-of-one",
+            "weights-of-a-beam",
+            "weights",
+            "weights-fp32",
+            "one-query",
+            "one-query-long-fp32",
+            "one-gradient",
+        ),
+        128,
+    ),
     **dict.fromkeys(("weights-long", "gradients", "gradients-of-steps", "gradients-fp32"), 168),
     # One tile of 128 x 128 scores, at 8 warps a program all that there is.
     **{"packed": 168, "packed-causal-dropout": 168, "packed-backward": 255, "packed-backward-causal-dropout": 255},
@@ -66,7 +77,7 @@ def test_nothing_spills_and_registers_keep_to_their_limit(compiled: dict[str, An
 def test_few_numbers_cross_between_threads(compiled: dict[str, Any], name: str) -> None:
     found = counts(compiled, name)
     assert found["all"].get("SHFL", 0) <= 64
-    assert "SHFL" not in found["loop"]
+    assert "SHFL" not in found["loop"] or name == "weights-of-one"  # whose threads share out A
     assert not {"ATOM", "ATOMG", "RED", "REDG"} & found["all"].keys()
     if name.startswith("gradients"):
         assert "SHFL" not in found["all"]
@@ -79,6 +90,8 @@ def test_few_numbers_cross_between_threads(compiled: dict[str, Any], name: str) 
         ("weights", 64, 6.0),
         ("one-query", 32, 8.0),
         ("gradients", 32, 8.0),
+        pytest.param("weights-of-one", 64, 8.0, marks=pytest.mark.slow),
+        pytest.param("weights-of-a-beam", 64, 8.0, marks=pytest.mark.slow),
         pytest.param("weights-long", 64, 6.0, marks=pytest.mark.slow),
         pytest.param("gradients-of-steps", 32, 7.0, marks=pytest.mark.slow),
     ],
