@@ -6,6 +6,7 @@ from typing import Any
 
 from nmt.batch import Batch
 from nmt.recipe import Recipe
+from nmt.recipe_section import RENAMED
 from nmt.training.optim import PlateauState
 
 # Keys that may differ between one start and the next: how long, how often, how to search and to show. All others shape
@@ -69,7 +70,8 @@ def fixed_keys(recipe: Recipe) -> dict[str, Any]:
 
 
 def changed_keys(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """`key: old -> new` for each fixed key that differs."""
+    """`key: old -> new` for each fixed key that differs; `before` may have been written by an older nmt."""
+    before = {RENAMED.get(key, key): value for key, value in before.items()}
     keys = sorted(before.keys() | after.keys())
     return [f"{k}: {before.get(k)} -> {after.get(k)}" for k in keys if before.get(k) != after.get(k)]
 

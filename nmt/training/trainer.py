@@ -155,10 +155,10 @@ class Trainer:
         self.model.train()
         src, tgt = self._ids(pairs, update)
         cut = [range(len(src))]
-        if train.accumulate > 1:
+        if train.grad_parts > 1:
             # Parts of about one length each: sampled pieces are not as long as those that the batch was made by.
             by_length = np.lexsort(([len(ids) for ids in src], [len(ids) for ids in tgt]))
-            cut = np.array_split(by_length, min(train.accumulate, len(src)))
+            cut = np.array_split(by_length, min(train.grad_parts, len(src)))
         parts = [padded_batch([src[i] for i in part], [tgt[i] for i in part]) for part in cut]
         divisor = sum(part.tgt_tokens if train.loss_per == "token" else part.sentences for part in parts)
         nll = 0.0

@@ -121,9 +121,9 @@ def test_loss_per_sentence_sums_each_and_averages_over_sentences() -> None:
 
 @pytest.mark.parametrize("parts", [2, 3, 4])
 @pytest.mark.parametrize("loss_per", ["token", "sentence"])
-def test_accumulating_over_parts_gives_the_same_gradient(parts: int, loss_per: str) -> None:
+def test_adding_up_parts_gives_the_same_gradient(parts: int, loss_per: str) -> None:
     whole = gradients([0, 1, 2, 1], loss_per=loss_per)
-    assert_close(gradients([0, 1, 2, 1], loss_per=loss_per, accumulate=parts), whole, 1e-6)
+    assert_close(gradients([0, 1, 2, 1], loss_per=loss_per, grad_parts=parts), whole, 1e-6)
     assert max(float(g.abs().max()) for g in whole.values()) > 1e-3
 
 

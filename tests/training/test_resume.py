@@ -241,8 +241,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
             }
         }
     },
-    "tokens, accumulated, smoothed": {
-        "train": {"batch_sentences": None, "batch_tokens": 150, "accumulate": 3, "label_smoothing": 0.1}
+    "tokens, in parts, smoothed": {
+        "train": {"batch_sentences": None, "batch_tokens": 150, "grad_parts": 3, "label_smoothing": 0.1}
     },
     "bpe, tied": {
         "tokenizer": {"kind": "bpe", "vocab": 22, "joint": True},
