@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from enum import StrEnum
@@ -18,11 +19,13 @@ from typing import Annotated
 import typer
 import typer.main
 
-from nmt.errors import EXIT_PIPE_CLOSED, EnvironmentFault, NmtError, UsageError
+from nmt.errors import EXIT_PIPE_CLOSED, EnvironmentFault, NmtError, SaidElsewhere, UsageError
+from nmt.processes import speaks
 from nmt.version import VERSION
 
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
+_SILENT_SECONDS = 2.0
 
 # typer keeps its own copy of click and does not name this class; BadParameter is one.
 _TyperUsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -127,6 +130,8 @@ def train(
     if dry_run:
         from nmt.commands.dry_run import dry_run as plan_of
 
+        if not speaks():
+            return
         plan = plan_of(loaded, device.value)
         print(plan.as_json() if as_json else "\n".join(plan.lines()))
         return
@@ -281,19 +286,22 @@ def run(args: Sequence[str]) -> int:
         return _refuse(error, shows_traceback)
     except KeyboardInterrupt:
         _discard_stdout()
-        _print("error: interrupted")
+        if speaks():
+            _print("error: interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         _discard_stdout()
         return EXIT_PIPE_CLOSED
     except MemoryError:
         fault = EnvironmentFault("there is not enough memory", "use smaller batches or a smaller model")
+        fault.own = True
         return _refuse(fault, shows_traceback)
     except OSError as error:
         fault = _machine_fault(error)
         if fault is None:
             raise
         _discard_stdout()
+        fault.own = True
         return _refuse(fault, shows_traceback)
 
 
@@ -363,6 +371,10 @@ def _machine_fault(error: OSError) -> EnvironmentFault | None:
 
 
 def _refuse(error: NmtError, shows_traceback: bool) -> int:
+    if isinstance(error, SaidElsewhere) or not (error.own or speaks()):
+        # torchrun ends all when one ends: the one that speaks must not be ended before it has.
+        time.sleep(_SILENT_SECONDS)
+        return error.exit_code
     # Results so far come first, where the two share a terminal; if they cannot be written, the error still can.
     try:
         sys.stdout.flush()

@@ -350,7 +350,9 @@ class ComputeConfig(Section):
     deterministic: bool = False
     """Same bytes on GPU too, at some cost. On CPU they are the same anyway."""
     threads: Positive | None = None
-    """CPU threads; null for one a physical core available."""
+    """CPU threads of each process; null for one a core available, which the processes of a machine share."""
+    timeout_seconds: PositiveFloat = 600.0
+    """How long one of several processes may keep the others waiting before the training ends and says which one did."""
 
 
 class Recipe(Section):

@@ -12,7 +12,9 @@ from nmt.corpus.batches import Batches
 from nmt.models.bahdanau import Bahdanau
 from nmt.models.contract import Memory, Seq2Seq, State, Step
 from nmt.recipe import Recipe
+from nmt.training.distributed import Group
 from nmt.training.loss import batch_loss
+from nmt.training.stopping import StopRequest
 from nmt.training.trainer import Trainer
 from tests.training.tiny import recipe
 
@@ -96,6 +98,7 @@ def gradients(indices: list[int], **train: Any) -> dict[str, Tensor]:
     trainer = Trainer.__new__(Trainer)
     trainer.recipe, trainer.model, trainer.device = made, model, torch.device("cpu")
     trainer.batches = Given([], seed=1, sentences=3)
+    trainer.parameters, trainer.group, trainer.stop = list(model.parameters()), Group(), StopRequest()
     trainer._gradients(torch.tensor(indices).numpy(), 1)
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
