@@ -133,6 +133,7 @@ class Team(Group):
                 f"process {where.rank} of {where.size} could not meet the others at {address}: {reason}",
                 "start all of them with torchrun; several machines must reach each other at --rdzv-endpoint",
             ) from error
+        self._watch.meet()
         self._turns = 0
 
     def in_turn(self, make: Callable[[], T]) -> T:
@@ -212,8 +213,7 @@ class Team(Group):
             self._watch.end()
             dist.destroy_process_group()
             return
-        word = None if self._watch.claim(_exit_code(value)) else self._watch.said_elsewhere()
-        self._watch.end()
+        word = self._watch.leave(_exit_code(value))
         if word is not None:
             raise word from value
         if isinstance(value, NmtError):
@@ -236,7 +236,7 @@ class Team(Group):
         """Polls: the first process may be at it for hours, and lives as long as it says something new."""
         heard, since = b"", time.monotonic()
         while not self._store.check([key]):
-            if word := self._watch.said_elsewhere():
+            if word := self._watch.word():
                 raise word
             beat = self._watch.beat_of(0)
             if beat != heard:
