@@ -20,7 +20,7 @@ import typer
 import typer.main
 
 from nmt.errors import EXIT_PIPE_CLOSED, EnvironmentFault, NmtError, SaidElsewhere, UsageError
-from nmt.processes import speaks
+from nmt.processes import several, speaks
 from nmt.version import VERSION
 
 EXIT_BUG = 1
@@ -396,6 +396,19 @@ def _report_bug(kind: type[BaseException], error: BaseException, trace: Tracebac
     with contextlib.suppress(OSError):
         traceback.print_exception(kind, error, trace)
     _print("error: this is a fault of nmt, not yours: please report it, with the lines above")
+    leave(EXIT_BUG)
+
+
+def leave(code: int) -> None:
+    """Ends one of several processes at once where the training has failed; otherwise Python ends as usual.
+
+    As usual it would wait for threads of torch that wait for processes that are gone.
+    """
+    if code and several():
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
 
 
 def _discard_stdout() -> None:

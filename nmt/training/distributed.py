@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from nmt.errors import EnvironmentFault, NmtError, SaidElsewhere, Stopped, TrainingStopped, UsageError
+from nmt.errors import EnvironmentFault, NmtError, Stopped, TrainingStopped, UsageError
 from nmt.processes import Place, place
 from nmt.training.watch import Store, Watch
 
@@ -217,9 +217,9 @@ class Team(Group):
         if word is not None:
             raise word from value
         if isinstance(value, NmtError):
-            value.own = True
-            if not self.first and not isinstance(value, Stopped | TrainingStopped | SaidElsewhere):
+            if not (self.first or value.own or isinstance(value, Stopped | TrainingStopped)):
                 value.what = f"process {self.rank} on {socket.gethostname()}: {value.what}"
+            value.own = True
 
     def _bytes_from_first(self, data: bytes) -> bytes:
         size = torch.tensor([len(data)])

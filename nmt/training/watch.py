@@ -105,6 +105,8 @@ class Watch:
     def end(self) -> None:
         """Stops beating."""
         self._ended.set()
+        for thread in self._threads:
+            thread.join(timeout=1)  # one may be waiting for a store that is gone
 
     def leave(self, exit_code: int) -> SaidElsewhere | None:
         """The end of a training that ends with a fault: None where it is on this process to say it, first of all."""
@@ -215,8 +217,9 @@ class Watch:
         try:
             return None if self._claim(self._store, exit_code) else self.word()
         except RuntimeError:
-            # Whoever kept the store is gone. It may have been the first process, so the second one speaks too.
-            return self._word or (None if self._where.rank < 2 else SaidElsewhere(exit_code))
+            # Whoever kept the store is gone, and nobody can be asked.
+            speaks = self._where.local_rank == 0 if self._under_torchrun else self._where.rank < 2
+            return self._word or (None if speaks else SaidElsewhere(exit_code))
 
     def _missing(self, store: Store) -> tuple[list[int], list[int]]:
         """The processes that give no sign of life, and those that have not come as far as this one."""
@@ -232,7 +235,9 @@ class Watch:
     def _fault(self, who: list[int], what: str, hint: str = "") -> EnvironmentFault:
         names = ", ".join(self._names.get(rank, f"process {rank}") for rank in who)
         hint = hint or f"look for what it said last, or what the kernel says (dmesg: out of memory?); {_RESUME}"
-        return EnvironmentFault(f"{names or 'the network or torchrun'} {what}", hint)
+        fault = EnvironmentFault(f"{names or 'the network or torchrun'} {what}", hint)
+        fault.own = True
+        return fault
 
 
 def _mark(pid: int) -> str:

@@ -1,6 +1,10 @@
 """Several processes train what one trains, to the byte, and end together, whatever happens to one of them."""
 
+import os
+import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +18,7 @@ from nmt.training.checkpoint import saved_updates
 from tests.training.several import said, start, wait
 from tests.training.test_stopping import assert_finite_on_disk, until_hanging
 from tests.training.tiny import TRAIN, events, recipe, result, write
-from tests.training.warm import Warm
+from tests.training.warm import Warm, environment
 
 
 def parts(count: int = 4, **changes: Any) -> dict[str, Any]:
@@ -124,7 +128,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return safetensors.torch.load(last.read_bytes())
 
 
-@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize("count", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_another_number_of_parts_differs_by_rounding_alone(count: int, warm: Warm, tmp_path: Path) -> None:
     """Without dropout, which is seeded by part: 12 updates of SGD, weights within 1e-5 (docs/distributed.md)."""
     changes: dict[str, Any] = {"model": {"dropout": 0.0}, "train": {"optimizer": {"kind": "sgd"}, "lr": 0.5}}
@@ -182,7 +186,7 @@ def resumes(warm: Warm, folder: Path, alone: Path) -> None:
     assert result(folder) == result(alone)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_signal_to_one_process_stops_all_at_one_update(rank: int, warm: Warm, alone: Path, tmp_path: Path) -> None:
     meddle = {rank: ["signal_at", 5, signal.SIGTERM]}
     processes = start(warm, write(tmp_path, parts()), 2, TRAIN, meddle=meddle)
@@ -192,6 +196,7 @@ def test_a_signal_to_one_process_stops_all_at_one_update(rank: int, warm: Warm, 
     resumes(warm, tmp_path, alone)
 
 
+@pytest.mark.slow
 def test_a_second_signal_to_one_of_several_does_not_cost_the_save(warm: Warm, tmp_path: Path) -> None:
     """torchrun passes a signal on to processes that may have had it already."""
     processes = start(warm, write(tmp_path, parts()), 2, TRAIN, meddle={0: ["hang_at", 5]})
@@ -205,6 +210,7 @@ def test_a_second_signal_to_one_of_several_does_not_cost_the_save(warm: Warm, tm
     assert saved_updates(tmp_path / "runs" / "tiny") == [5]
 
 
+@pytest.mark.slow
 def test_a_signal_during_the_final_scores_stops_all(warm: Warm, alone: Path, tmp_path: Path) -> None:
     processes = start(warm, write(tmp_path, parts()), 2, TRAIN, meddle={1: ["interrupt_measuring"]})
     assert wait(processes) == [143, 143]
@@ -229,6 +235,7 @@ def test_a_fault_of_one_process_ends_all_and_is_said_once_by_its_name(warm: Warm
     resumes(warm, tmp_path, alone)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_all(warm: Warm, alone: Path, tmp_path: Path) -> None:
     processes = start(warm, write(tmp_path, parts()), 2, TRAIN, env={"NMT_FAILPOINT": "publish.rename.before:enospc@4"})
     assert wait(processes) == [5, 5]
@@ -237,7 +244,7 @@ def test_a_full_disk_ends_all(warm: Warm, alone: Path, tmp_path: Path) -> None:
     resumes(warm, tmp_path, alone)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_killed_process_ends_the_others_with_its_name(rank: int, warm: Warm, alone: Path, tmp_path: Path) -> None:
     processes = start(
         warm, write(tmp_path, parts(compute={"timeout_seconds": 5.0})), 2, TRAIN, meddle={rank: ["die_at", 5]}
@@ -251,8 +258,15 @@ def test_a_killed_process_ends_the_others_with_its_name(rank: int, warm: Warm, a
     resumes(warm, tmp_path, alone)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("how", ["stop_at", "hang_at"])
+@pytest.mark.parametrize(
+    ("how", "rank"),
+    [
+        ("hang_at", 1),
+        pytest.param("hang_at", 0, marks=pytest.mark.slow),
+        pytest.param("stop_at", 0, marks=pytest.mark.slow),
+        pytest.param("stop_at", 1, marks=pytest.mark.slow),
+    ],
+)
 def test_a_process_that_hangs_ends_the_training_within_its_limit(
     how: str, rank: int, warm: Warm, alone: Path, tmp_path: Path
 ) -> None:
@@ -275,3 +289,86 @@ def test_weights_that_have_come_apart_are_never_saved(warm: Warm, tmp_path: Path
     assert said(processes).count("error: ") == 1
     assert "error: update 6: the weights of process 1 are no longer those of process 0\n" in said(processes)
     assert saved_updates(tmp_path / "runs" / "tiny") == [3]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_signal_to_any_process_at_any_moment_is_obeyed_by_all(warm: Warm, alone: Path, tmp_path: Path) -> None:
+    rng = random.Random(5)
+    stopped = 0
+    for number in range(30):
+        folder = write(tmp_path / str(number), parts())
+        processes = start(warm, folder, 2, TRAIN)
+        end = time.monotonic() + 60
+        while not (folder / "runs" / "tiny" / "log.jsonl").exists() and time.monotonic() < end:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 1))
+        for process in rng.sample(processes, rng.randint(1, 2)):
+            process.send(signal.SIGTERM)
+        codes = wait(processes)
+        assert codes in ([0, 0], [143, 143]), said(processes)
+        stopped += codes != [0, 0]
+        resumes(warm, folder, alone)
+    assert stopped > 5
+
+
+# torchrun itself.
+
+
+def torchrun(folder: Path, size: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size)]
+    return subprocess.Popen(
+        [*command, "-m", "nmt", *TRAIN], cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+
+
+def until_saved(folder: Path) -> None:
+    log, end = folder / "runs" / "tiny" / "log.jsonl", time.monotonic() + 200
+    while not (log.exists() and '"saved"' in log.read_text()):
+        assert time.monotonic() < end, "it never saved"
+        time.sleep(0.02)
+
+
+def test_sigterm_to_torchrun_saves_and_one_process_goes_on_to_the_same_bytes(warm: Warm, tmp_path: Path) -> None:
+    made = parts(2, train={"updates": 100, "validate_every": 50, "save_every": 5})
+    whole = trained(warm, tmp_path / "whole", made, 1)
+    process = torchrun(write(tmp_path / "cut", made), 2)
+    until_saved(tmp_path / "cut")
+    process.send_signal(signal.SIGTERM)
+    words = process.communicate()[1]
+    assert process.returncode != 0
+    assert words.count("error: stopped at update ") == 1, words
+    assert words.count("2 processes with 1 threads") == 1
+    stopped = saved_updates(tmp_path / "cut" / "runs" / "tiny")[-1]
+    assert f"error: stopped at update {stopped} of 100; it is saved\n" in words
+    assert 5 < stopped < 100
+    trained(warm, tmp_path / "cut", made, 1)
+    assert result(tmp_path / "cut") == result(whole)
+
+
+@pytest.mark.slow
+def test_when_torchrun_is_killed_its_processes_save_and_end(warm: Warm, tmp_path: Path) -> None:
+    made = parts(2, train={"updates": 100_000, "validate_every": 1000, "save_every": 10})
+    process = torchrun(write(tmp_path, made), 2)
+    until_saved(tmp_path)
+    process.kill()
+    words = process.communicate()[1]  # ends when all that could write there have ended
+    assert words.count("error: stopped at update ") == 1, words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_under_torchrun_a_process_that_dies_or_hangs_is_named_once(
+    number: signal.Signals, warm: Warm, tmp_path: Path
+) -> None:
+    made = parts(2, train={"updates": 100_000, "save_every": 10}, compute={"timeout_seconds": 5.0})
+    process = torchrun(write(tmp_path, made), 2)
+    until_saved(tmp_path)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[1]), number)
+    started = time.monotonic()
+    words = process.communicate()[1]
+    assert time.monotonic() - started < 20
+    assert words.count("error: ") == 1
+    assert f"error: process 1 of 2 (pid {children[1]} on " in words
+    assert "exitcode  : 5" in words
