@@ -113,6 +113,9 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print parameters, memory and time; needs no data, trains nothing.")
     ] = False,
+    check_kernels: Annotated[
+        bool, typer.Option("--check-kernels", help="Compare fast forms with plain ones here, train nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a model, or go on with a run that was stopped. Everything goes to runs/NAME/.
@@ -124,16 +127,22 @@ def train(
     from nmt.console import Console
     from nmt.recipe_file import load_recipe
 
-    if as_json and not dry_run:
-        raise UsageError("--json goes with --dry-run", "a run's own log is JSON: runs/NAME/log.jsonl")
+    if as_json and not (dry_run or check_kernels):
+        raise UsageError(
+            "--json goes with --dry-run or --check-kernels", "a run's own log is JSON: runs/NAME/log.jsonl"
+        )
+    if dry_run and check_kernels:
+        raise UsageError("--dry-run and --check-kernels are two things", "ask for one at a time")
     loaded = load_recipe(recipe, overrides or ())
-    if dry_run:
-        from nmt.commands.dry_run import dry_run as plan_of
-
+    if dry_run or check_kernels:
+        if dry_run:
+            from nmt.commands.dry_run import dry_run as told_of
+        else:
+            from nmt.commands.check_kernels import check_kernels as told_of
         if not speaks():
             return
-        plan = plan_of(loaded, device.value)
-        print(plan.as_json() if as_json else "\n".join(plan.lines()))
+        told = told_of(loaded, device.value)
+        print(told.as_json() if as_json else "\n".join(told.lines()))
         return
     from nmt.commands.train import train
 

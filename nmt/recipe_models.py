@@ -10,6 +10,9 @@ from pydantic import Field, model_validator
 
 from nmt.recipe_section import Positive, PositiveFloat, Probability, Section
 
+Layout = Literal["padded", "rows", "flat"]
+"""How the pairs of a batch lie in it; see nmt/batch.py."""
+
 
 class PaperInit(Section):
     """The initialisation that the model's own paper gives."""

@@ -204,7 +204,7 @@ error: r.yaml:16: train.upates is not a key of TrainConfig
 error: r.yaml:17: train.lr must be a number above 0, not -1
 error: r.yaml:18: train.beam is not a key of TrainConfig
   did you mean: search.beam
-error: r.yaml:19: train.optimizer.kind must be adam, adadelta or sgd, not the text 'adm'
+error: r.yaml:19: train.optimizer.kind must be adam, adadelta, sgd or muon, not the text 'adm'
   did you mean: adam
 error: r.yaml:20: train.schedule.kind is missing
   give constant, inverse_sqrt, noam, linear, plateau or halving
@@ -257,7 +257,7 @@ train:
         ("average: {count: 51}", "train.average.count must be a whole number of at least 2 and at most 50, not 51"),
         ("average: 3", "train.average must be a mapping or null, not 3"),
         ("loss_per: [token]", "train.loss_per must be token or sentence, not a list"),
-        ("optimizer: [adam]", "train.optimizer must be a mapping with kind: adam, adadelta or sgd, not a list"),
+        ("optimizer: [adam]", "train.optimizer must be a mapping with kind: adam, adadelta, sgd or muon, not a list"),
         ("optimizer: {kind: adam, betas: [0.9]}", "train.optimizer.betas is too short"),
         ("optimizer: {kind: adam, betas: [0.9, 0.98, 1]}", "train.optimizer.betas must be a list of 2"),
         ("optimizer: {kind: sgd, nesterov: true}", "train.optimizer: nesterov needs momentum above 0"),

@@ -14,7 +14,8 @@ import torch
 from nmt.errors import UsageError
 from nmt.models.build import build_model
 from nmt.ops.choose import choose_device
-from nmt.recipe import SGD, Optimizer, Recipe
+from nmt.recipe import Recipe
+from nmt.recipe_optim import SGD, Optimizer
 from nmt.training.cost import batch_cost, on_meta, product_rate
 
 LENGTH = 25

@@ -19,14 +19,15 @@ from nmt.metrics import Score, bleu, offline_tokenizer_for
 from nmt.model_file import ModelFile, read_model, write_model
 from nmt.models.build import build_model
 from nmt.models.initialize import initialize
-from nmt.ops.choose import choose_device, translation_dtype
+from nmt.ops.choose import choose_device, choose_kernels, translation_dtype
 from nmt.processes import place
 from nmt.recipe import Recipe
 from nmt.recipe_file import dump_recipe
 from nmt.runs import now
 from nmt.talk import Silence
 from nmt.training.agreement import hold_alike
-from nmt.training.allocator import keep_memory
+from nmt.training.allocator import forget_shapes, keep_memory
+from nmt.training.cost import on_meta
 from nmt.training.distributed import Group, join
 from nmt.training.progress import fixed_keys
 from nmt.training.stopping import StopRequest
@@ -74,8 +75,12 @@ def _train(
     group: Group,
 ) -> Trained:
     keep_memory()
+    forget_shapes()
     torch.set_num_threads(recipe.compute.threads or max(1, len(os.sched_getaffinity(0)) // group.local_size))
     torch.use_deterministic_algorithms(recipe.compute.deterministic)
+    with on_meta():
+        operations = build_model(recipe.model, *recipe.tokenizer.sizes).all_operations()
+    choice = choose_kernels(recipe.compute.kernels, device, recipe.compute.dtype, operations)
     parent = None if recipe.train.init is None else recipe_path.parent / recipe.train.init
     origin = None if parent is None else read_model(parent)
     tokenizers = None if origin is None else (origin.src_tokenizer, origin.tgt_tokenizer)
@@ -87,6 +92,7 @@ def _train(
         model = build_model(recipe.model, *(t.n_ids for t in prepared.tokenizers))
         torch.manual_seed(recipe.train.seed)
         initialize(model, recipe.model.initialization)
+        model.use(choice.kernels)
         if origin is not None:
             _take_over(model, origin, parent)
         lineage = {
@@ -109,7 +115,7 @@ def _train(
             "processes": group.size,
             "threads": torch.get_num_threads(),
             "dtype": recipe.compute.dtype,
-            "kernels": recipe.compute.kernels,
+            "kernels": {"asked": recipe.compute.kernels, **choice.forms},
             "seed": recipe.train.seed,
             "recipe_file": str(recipe_path),
             "recipe": _sha256(kept_recipe.encode()),
@@ -124,6 +130,7 @@ def _train(
             f"{start['threads']} threads"
             + (f"; going on from update {trainer.progress.update:,}" if trainer.progress.update else "")
         )
+        reporter.say(str(choice))
         reason = trainer.run(request)
         reporter.live("")
         return _finish(trainer, recipe, prepared, run, reason, request)

@@ -9,15 +9,16 @@ import hashlib
 import io
 import json
 import re
-import threading
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import sentencepiece
 
 from nmt.batch import BOS, EOS, PAD, SPECIALS, UNK
+from nmt.corpus.drawing import Drawer
 from nmt.corpus.moses import MosesWords
 from nmt.errors import DataError, ModelError, NmtError, UsageError
 from nmt.recipe import TokenizerConfig
@@ -103,21 +104,11 @@ class SentencePieces(Tokenizer):
         """
         if self.kind == "char":
             return self.encode(lines)
-        drawn: list[list[list[int]]] = []
+        return self._drawer.sample(lines, amount, seed)
 
-        def draw() -> None:
-            drawn.append(
-                self._processor.encode(
-                    list(lines), out_type=int, num_threads=_THREADS, enable_sampling=True, alpha=amount, nbest_size=-1
-                )
-            )
-
-        # sentencepiece has a generator a thread, seeded when the thread first draws: only a new thread begins anew.
-        sentencepiece.set_random_generator_seed(seed)
-        thread = threading.Thread(target=draw)
-        thread.start()
-        thread.join()
-        return drawn[0]
+    @cached_property
+    def _drawer(self) -> Drawer:
+        return Drawer(self._processor, self.kind)
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The line each sequence of ids stands for; UNK and special ids are left out."""

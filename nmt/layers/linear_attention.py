@@ -62,8 +62,8 @@ class LinearCrossAttention(CrossProjections):
         own = self.project(memory)
         return Summary(linear_attention.sums(own.keys, own.values, keep), own.keys)
 
-    def forward(self, x: Tensor, seen: Summary) -> Tensor:
-        """x (B, Q, D) -> (B, Q, D): what it costs does not depend on S."""
+    def forward(self, x: Tensor, seen: Summary, keep: Tensor) -> Tensor:
+        """x (B, Q, D) -> (B, Q, D): what it costs does not depend on S. The sums know `keep` already."""
         return self.merge(linear_attention.look_up(self.query(x), seen.sums))
 
     def weights(self, x: Tensor, seen: Summary, keep: Tensor) -> Tensor:

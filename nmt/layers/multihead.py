@@ -139,8 +139,7 @@ class SelfAttention(SelfProjections):
 
     def attend(self, query: Tensor, seen: KeysValues, keep: Tensor | None) -> Tensor:
         """What queries (B, H, Q, C) find in keys and values, through W^O: (B, Q, D)."""
-        context, _ = dot.attend(query, seen.keys, seen.values, keep, self.dropout if self.training else 0.0)
-        return self.merge(context)
+        return self.merge(dot.context(query, seen.keys, seen.values, keep, self.dropout if self.training else 0.0))
 
     def start(self, rows: int, like: Tensor) -> KeysValues:
         """Nothing seen yet, on the device and in the dtype of `like`."""
@@ -172,8 +171,12 @@ class CrossAttention(CrossProjections):
         super().__init__(d_model, n_heads, n_kv_heads, bias, qk_norm)
         self.dropout = dropout
 
-    def forward(self, x: Tensor, seen: KeysValues, keep: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, Q, D), keep as in ops.dot.attend -> (B, Q, D) in the dtype of x, weights (B, H, Q, S) float32."""
+    def forward(self, x: Tensor, seen: KeysValues, keep: Tensor) -> Tensor:
+        """x (B, Q, D), keep as in ops.dot.attend -> (B, Q, D) in the dtype of x."""
         dropout = self.dropout if self.training else 0.0
-        context, weights = dot.attend(self.query(x), seen.keys, seen.values, keep, dropout)
+        return self.merge(dot.context(self.query(x), seen.keys, seen.values, keep, dropout))
+
+    def look(self, x: Tensor, seen: KeysValues, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """The same without dropout, and the weights (B, H, Q, S) float32."""
+        context, weights = dot.attend(self.query(x), seen.keys, seen.values, keep)
         return self.merge(context), weights

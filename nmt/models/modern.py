@@ -137,15 +137,15 @@ class DecoderLayer(nn.Module):
         """Cross-attention: y (B, Q, D) -> (B, Q, D), weights (B, H, Q, S) where they are wanted or there anyway."""
         if isinstance(self.cross, LinearCrossAttention):
             source = cast(Summary, source)
-            return self.cross(y, source), self.cross.weights(y, source, keep) if want_weights else None
-        return self.cross(y, source, keep)
+            return self.cross(y, source, keep), self.cross.weights(y, source, keep) if want_weights else None
+        return self.cross.look(y, cast(KeysValues, source), keep)
 
     def forward(
         self, x: Tensor, keep: Tensor | None, turn: Tensor, source: Source, src_keep: Tensor, dtype: torch.dtype
     ) -> Tensor:
         """All target positions: x (B, T, D) float32, keep (1, 1, T, T), src_keep (B, 1, 1, S) -> (B, T, D) float32."""
         x = self.around_attention(x, lambda y: self.attention(y, keep, turn), dtype)
-        x = self.around_cross(x, lambda y: self.look(y, source, src_keep, False)[0], dtype)
+        x = self.around_cross(x, lambda y: self.cross(y, cast(Any, source), src_keep), dtype)
         return self.around_feed_forward(x, self.feed_forward, dtype)
 
     def step(

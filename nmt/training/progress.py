@@ -39,10 +39,11 @@ class Validated:
 
 @dataclass
 class Progress:
-    """Counts and records; `epoch` and `batch` say which batch comes next, `validated` is in the order it happened."""
+    """Counts and records; `epoch`, `pool` and `batch` say what comes next, `validated` is in the order it happened."""
 
     update: int = 0
     epoch: int = 0
+    pool: int = 0
     batch: int = 0
     tgt_tokens: int = 0
     skipped_in_a_row: int = 0
@@ -108,7 +109,7 @@ class Counts:
         return Counts(
             sum(batch.src_tokens for batch in batches),
             sum(batch.tgt_tokens for batch in batches),
-            sum(batch.src.numel() + batch.tgt_out.numel() for batch in batches),
+            sum(batch.positions for batch in batches),
         )
 
     def as_list(self) -> list[int]:

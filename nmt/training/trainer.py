@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmt.batch import Ids, padded_batch
-from nmt.corpus.batches import Batches, Indices
+from nmt.batch import Indices
+from nmt.corpus.batches import Batches, Pool, Sampling
 from nmt.corpus.shards import Prepared
 from nmt.errors import ModelError, Stopped, TrainingStopped, UsageError
 from nmt.metrics import Score
 from nmt.models.contract import Seq2Seq
-from nmt.recipe import Plateau, Recipe
+from nmt.recipe import Recipe
+from nmt.recipe_optim import Plateau
 from nmt.runs import now
 from nmt.training import checkpoint, kept
 from nmt.training.agreement import Agreed, agree, latest_checkpoint, refuse_other_weights
@@ -77,12 +78,19 @@ class Trainer:
         # Tied parameters appear once, under their first name.
         self.names, self.parameters = map(list, zip(*self.model.named_parameters(), strict=True))
         train = recipe.train
-        self.batches = Batches(prepared.train, train.seed, train.batch_tokens, train.batch_sentences)
+        amount = train.subword_sampling
+        self.batches = Batches(
+            prepared.train,
+            train.seed,
+            train.batch_tokens,
+            train.batch_sentences,
+            sampling=Sampling(prepared.tokenizers, amount) if amount else None,
+        )
+        self.pool: Pool  # that the update under way takes its pairs from
         self.progress = Progress()
         self.log = EventLog(run / "log.jsonl" if group.first else None, reporter.say)
         self.optimizer = self._fresh_optimizer()
         self.rate = 0.0  # of the last update
-        self.epoch_size = 1  # batches in the epoch under way
         self.saved_at = 0  # the update that is on disk
         self.agreed: Agreed | None = None  # of the last update
         self.stop = StopRequest()
@@ -128,20 +136,24 @@ class Trainer:
         raise AssertionError("the stream of batches never ends")
 
     def _stream(self) -> Iterator[Indices]:
-        """Batches from where progress stands, for ever: whoever uses one up moves progress.batch on."""
+        """Batches from where progress stands, for ever: whoever uses one up moves progress.batch on. A pair goes by its
+        place in the pool under way.
+        """
         while True:
-            batches = self.batches.epoch(self.progress.epoch)
-            self.epoch_size = len(batches)
-            while self.progress.batch < len(batches):
-                yield batches[self.progress.batch]
-            self.progress.epoch, self.progress.batch = self.progress.epoch + 1, 0
+            progress = self.progress
+            self.pool = self.batches.pool(progress.epoch, progress.pool)
+            while progress.batch < len(self.pool.batches):
+                yield self.pool.batches[progress.batch]
+            progress.pool, progress.batch = progress.pool + 1, 0
+            if progress.pool == self.batches.pools:
+                progress.epoch, progress.pool = progress.epoch + 1, 0
 
     def _update(self, pairs: Indices, window: Window) -> bool:
         """One optimiser step on these pairs; False when the gradient was not finite and the step was left out."""
         train, update = self.recipe.train, self.progress.update + 1
         optimizer_config, lr, schedule, before = at_update(train, update)
         if train.switch is not None and update == train.switch.at_update:
-            self.optimizer = build_optimizer(optimizer_config, self.parameters, lr)
+            self.optimizer = build_optimizer(optimizer_config, self.model, lr)
             self.progress.plateau = PlateauState()
         rate = learning_rate(schedule, lr, update - before, self._epochs_done(), self.progress.plateau)
         for group in self.optimizer.param_groups:
@@ -150,7 +162,7 @@ class Trainer:
         norm = self._clip()
         self.progress.batch += 1
         if not (math.isfinite(nll) and math.isfinite(norm)):
-            self._skip(pairs, update, nll, norm)
+            self._skip(self.pool.pairs[pairs], update, nll, norm)
             return False
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -164,15 +176,10 @@ class Trainer:
         """Gradients of the update's loss in the parameters; its summed negative log-likelihood, and what it counts."""
         train = self.recipe.train
         self.model.train()
-        src, tgt = self._ids(pairs, update)
-        cut = [range(len(src))]
-        if train.grad_parts > 1:
-            # Parts of about one length each: sampled pieces are not as long as those that the batch was made by.
-            by_length = np.lexsort(([len(ids) for ids in src], [len(ids) for ids in tgt]))
-            cut = np.array_split(by_length, min(train.grad_parts, len(src)))
-        divisor = len(tgt) + (sum(map(len, tgt)) if train.loss_per == "token" else 0)
+        cut = self.pool.cut(pairs, train.grad_parts)
+        divisor = int(self.pool.tgt.lengths[pairs].sum()) if train.loss_per == "token" else len(pairs)
         mine = self.group.share(len(cut))
-        parts = [padded_batch([src[i] for i in cut[n]], [tgt[i] for i in cut[n]]) for n in mine]
+        parts = [self.pool.load(cut[number], train.grad_parts) for number in mine]
         total = PartGradients(self.parameters, len(cut), self.group) if train.grad_parts > 1 else None
         nll = torch.zeros(len(cut), dtype=torch.float64, device=self.device)
         for number, part in zip(mine, parts, strict=True):
@@ -184,15 +191,8 @@ class Trainer:
                 total.take(number)
         if total is not None:
             total.finish()
-        self.agreed = agree(self.group, pairs, Counts.of(parts), self.stop.signal_number)
+        self.agreed = agree(self.group, self.pool.pairs[pairs], Counts.of(parts), self.stop.signal_number)
         return math.fsum(self.group.fill(nll).tolist()), self.agreed.counts
-
-    def _ids(self, pairs: Indices, update: int) -> tuple[Sequence[Ids], Sequence[Ids]]:
-        """Source and target ids of an update's pairs: as prepared, or their pieces drawn anew."""
-        amount, seed = self.recipe.train.subword_sampling, self.recipe.train.seed
-        if not amount:
-            return self.batches.ids(pairs)
-        return self.batches.sampled_ids(pairs, self.prepared.tokenizers, amount, _seed(seed, update, 0) % (1 << 31))
 
     def _clip(self) -> float:
         limit = self.recipe.train.clip_norm
@@ -217,7 +217,9 @@ class Trainer:
 
     def _epochs_done(self) -> float:
         """Passes done before the next update, with their fraction."""
-        return self.progress.epoch + self.progress.batch / self.epoch_size
+        progress = self.progress
+        of_pool = progress.batch / max(1, len(self.pool.batches))
+        return progress.epoch + (progress.pool + of_pool) / self.batches.pools
 
     def _log_update(self, window: Window) -> None:
         progress, train = self.progress, self.recipe.train
@@ -297,7 +299,7 @@ class Trainer:
         self.saved_at = found.update
         self.load_weights(found.weights)
         optimizer_config, lr, _, _ = at_update(self.recipe.train, max(self.progress.update, 1))
-        self.optimizer = build_optimizer(optimizer_config, self.parameters, lr)
+        self.optimizer = build_optimizer(optimizer_config, self.model, lr)
         checkpoint.restore_optimizer(self.optimizer, self.names, found.optimizer, found.state["optimizer"])
         logged = self.log.cut_back(found.update)
         if not any(event.get("event") == "saved" and event.get("update") == found.update for event in logged):
@@ -361,7 +363,7 @@ class Trainer:
 
     def _fresh_optimizer(self) -> torch.optim.Optimizer:
         optimizer_config, lr, _, _ = at_update(self.recipe.train, 1)
-        return build_optimizer(optimizer_config, self.parameters, lr)
+        return build_optimizer(optimizer_config, self.model, lr)
 
 
 def _seed(seed: int, update: int, part: int) -> int:

@@ -3,12 +3,14 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from nmt.batch import PAD, Batch, Ids, padded_batch
-from nmt.corpus.batches import Batches
+from nmt.batch import PAD, Batch, padded_batch
+from nmt.corpus.batches import Pool
+from nmt.corpus.sides import side_of, store_of
 from nmt.models.bahdanau import Bahdanau
 from nmt.models.contract import Memory, Seq2Seq, State, Step
 from nmt.recipe import Recipe
@@ -81,11 +83,11 @@ def test_padding_adds_nothing_to_the_loss() -> None:
 # What an update makes of it: Trainer._gradients on batches of our choice.
 
 
-class Given(Batches):
-    """Batches of PAIRS, with no corpus behind them."""
-
-    def ids(self, pairs: Any) -> tuple[list[Ids], list[Ids]]:
-        return [PAIRS[i][0] for i in pairs], [PAIRS[i][1] for i in pairs]
+def pool() -> Pool:
+    """PAIRS, with no corpus behind them."""
+    all_pairs = np.arange(len(PAIRS))
+    src, tgt = (side_of([store_of(side)], all_pairs) for side in zip(*PAIRS, strict=True))
+    return Pool(all_pairs, [all_pairs], src, tgt, "padded", (0, 0), np.empty(0, np.int64))
 
 
 def gradients(indices: list[int], **train: Any) -> dict[str, Tensor]:
@@ -97,9 +99,9 @@ def gradients(indices: list[int], **train: Any) -> dict[str, Tensor]:
         nn.init.uniform_(parameter, -0.3, 0.3)
     trainer = Trainer.__new__(Trainer)
     trainer.recipe, trainer.model, trainer.device = made, model, torch.device("cpu")
-    trainer.batches = Given([], seed=1, sentences=3)
     trainer.parameters, trainer.group, trainer.stop = list(model.parameters()), Group(), StopRequest()
-    trainer._gradients(torch.tensor(indices).numpy(), 1)
+    trainer.pool = pool()
+    trainer._gradients(np.array(indices), 1)
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
