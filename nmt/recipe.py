@@ -148,8 +148,9 @@ class TrainConfig(Section):
     """Real target tokens (end of sentence included) an update sees, at most; or:"""
     batch_sentences: Positive | None = None
     """Sentence pairs an update sees."""
-    accumulate: Positive = 1
-    """Parts each update's batch is cut into, one after the other, to need less memory. The result is the same sum."""
+    grad_parts: Positive = 1
+    """Parts each update's batch is cut into. Their gradients are computed one after the other, which needs less memory,
+    or by several processes (torchrun), and added up in one fixed order: the processes change nothing in the sum."""
     updates: Positive
     """Optimiser steps in all."""
     loss_per: Literal["token", "sentence"] = "token"
@@ -230,7 +231,9 @@ class ComputeConfig(Section):
     deterministic: bool = False
     """Same bytes on GPU too, at some cost. On CPU they are the same anyway."""
     threads: Positive | None = None
-    """CPU threads; null for one a physical core available."""
+    """CPU threads of each process; null for one a core available, which the processes of a machine share."""
+    timeout_seconds: PositiveFloat = 600.0
+    """How long one of several processes may keep the others waiting before the training ends and says which one did."""
 
 
 class Recipe(Section):

@@ -159,6 +159,15 @@ def test_the_message_of_the_design(recipe_path: Path) -> None:
     ]
 
 
+def test_a_key_that_was_renamed_is_told_its_new_name(recipe_path: Path) -> None:
+    changed = SMALL.replace("train: {", "train: {accumulate: 4, ")
+    assert changed != SMALL
+    [what, hint] = faults(recipe_path, changed)
+    assert what.endswith("train.accumulate is not a key of TrainConfig")
+    assert hint == "  it is called train.grad_parts now"
+    assert faults(recipe_path, SMALL, "train.accumulate=4")[1] == hint
+
+
 ALL_FAULTS = """\
 error: r.yaml:1: name must be up to 100 letters, digits and . _ - that begin with a letter or digit, \
 not the text '../x'
@@ -765,4 +774,4 @@ def test_the_schema_holds_every_key_with_a_description() -> None:
     assert set(schema["properties"]) == set(Recipe.model_fields)
     assert "batch_tokens" in schema["$defs"]["TrainConfig"]["properties"]
     assert schema["$defs"]["TrainConfig"]["additionalProperties"] is False
-    assert "description" in schema["$defs"]["TrainConfig"]["properties"]["accumulate"]
+    assert "description" in schema["$defs"]["TrainConfig"]["properties"]["grad_parts"]

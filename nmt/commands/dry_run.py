@@ -61,7 +61,7 @@ class Plan:
     """Sizes of the model of a recipe, and what its training takes.
 
     parts: every parameter, a tied one once. src_vocab, tgt_vocab: ids, as the recipe's tokenizer.vocab says. sentences,
-    length: the batch that activations and time are of; accumulate: the parts that it is cut into.
+    length: the batch that activations and time are of; grad_parts: the parts that it is cut into.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Plan:
     parameters: int
     sentences: int
     length: int
-    accumulate: int
+    grad_parts: int
     dtype: str
     memory: Memory
     time: Time
@@ -111,7 +111,7 @@ class Plan:
         return next(i for i, other in enumerate(self.parts) if _module(other) == _module(part))
 
     def _memory_lines(self) -> list[str]:
-        memory, rows = self.memory, -(-self.sentences // self.accumulate)
+        memory, rows = self.memory, -(-self.sentences // self.grad_parts)
         total = memory.weights + memory.gradients + memory.optimizer + memory.activations
         return [
             f"memory: {_size(total)}: weights {_size(memory.weights)}, gradients {_size(memory.gradients)}, "
@@ -136,7 +136,7 @@ def dry_run(recipe: Recipe, device: str = "auto") -> Plan:
     train, dtype = recipe.train, getattr(torch, recipe.compute.dtype)
     length = min(LENGTH, recipe.corpus.max_len)
     sentences = train.batch_sentences or max(1, (train.batch_tokens or 0) // length)
-    rows = -(-sentences // train.accumulate)
+    rows = -(-sentences // train.grad_parts)
     times_seen = 2 if train.r_drop else 1
     try:
         with on_meta():
@@ -167,7 +167,7 @@ def dry_run(recipe: Recipe, device: str = "auto") -> Plan:
         parameters=total,
         sentences=sentences,
         length=length,
-        accumulate=train.accumulate,
+        grad_parts=train.grad_parts,
         dtype=recipe.compute.dtype,
         memory=Memory(total * _FLOAT, total * _FLOAT, total * _FLOAT * slots, cost.kept),
         time=Time(train.updates, sentences * length, flops, target.type, rate, train.updates * flops / rate),

@@ -241,12 +241,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
             }
         }
     },
-    "tokens, accumulated, smoothed": {
-        "train": {"batch_sentences": None, "batch_tokens": 150, "accumulate": 3, "label_smoothing": 0.1}
+    "tokens, in parts, smoothed": {
+        "train": {"batch_sentences": None, "batch_tokens": 150, "grad_parts": 3, "label_smoothing": 0.1}
     },
     "pieces drawn anew": {
         "tokenizer": {"kind": "bpe", "vocab": 22, "joint": True},
-        "train": {"batch_sentences": None, "batch_tokens": 150, "accumulate": 2, "subword_sampling": 0.3},
+        "train": {"batch_sentences": None, "batch_tokens": 150, "grad_parts": 2, "subword_sampling": 0.3},
     },
     "bpe, tied": {
         "tokenizer": {"kind": "bpe", "vocab": 22, "joint": True},
