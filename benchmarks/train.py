@@ -218,7 +218,7 @@ def _model(recipe: Recipe, prepared: Prepared | None, dtype: str, device: str = 
 
 def _some_batches(recipe: Recipe, prepared: Prepared, count: int = 4) -> list[Any]:
     """Batches of the first epoch."""
-    batches = Batches(prepared.train, recipe.train.seed, recipe.train.batch_tokens, recipe.train.batch_sentences)
+    batches = Batches(prepared.train, recipe.train.seed, recipe.train.tokens, recipe.train.batch_sentences)
     pool = batches.pool(0)
     return [pool.load(places) for places in pool.batches[:count]]
 
