@@ -174,7 +174,7 @@ class TrainConfig(Section):
     clip_norm: PositiveFloat | None = 1.0
     """Gradients of a larger L2 norm are scaled down to it; null for never."""
     max_skipped: Count = 5
-    """Updates in a row with a non-finite loss or gradient that are skipped before training stops itself."""
+    """Updates in a row whose loss or gradient is not finite, which change nothing, before training stops itself."""
     init: str | None = None
     """A model.safetensors to start from: its weights and tokenizer, with a fresh optimiser. Relative to the recipe."""
     validate_every: Positive = 500

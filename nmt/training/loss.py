@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from nmt.batch import PAD, Batch
@@ -25,7 +26,8 @@ def batch_loss(model: Seq2Seq, batch: Batch, smoothing: float, r_drop: float = 0
 
     With r_drop above 0 (alpha of Liang et al. 2021) the batch goes through the model twice, side by side.
     """
-    real = (batch.tgt_out != PAD).flatten().nonzero()[:, 0]
+    # How many there are is known: a GPU need not be asked, and waited for.
+    real = torch.nonzero_static((batch.tgt_out != PAD).flatten(), size=batch.tgt_tokens)[:, 0]
     targets = batch.tgt_out.flatten().index_select(0, real)
     features = model(batch.twice() if r_drop else batch)  # (B, T, D), or (2B, T, D)
     features = features.reshape(-1, features.shape[-1])

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nmt.layers.embedding import LearnedPositions
 from nmt.recipe import TrainConfig
@@ -55,6 +55,21 @@ def build_optimizer(config: Optimizer, model: nn.Module, lr: float) -> torch.opt
                 weight_decay=config.weight_decay,
                 fused=True,
             )
+
+
+def step_if_finite(optimizer: torch.optim.Optimizer, *values: Tensor) -> bool:
+    """The optimiser's step, where these numbers are all finite; else nothing changes, its count of steps neither.
+
+    Returns whether the device decided that, without the host's reading a number: fused Adam can (its `found_inf`).
+    """
+    finite = torch.stack([torch.isfinite(value) for value in values]).all()
+    if isinstance(optimizer, torch.optim.Adam):  # and AdamW, which is one
+        optimizer.found_inf = (~finite).float()  # pyright: ignore[reportAttributeAccessIssue]
+        optimizer.step()
+        return True
+    if finite:
+        optimizer.step()
+    return False
 
 
 def slots(config: Optimizer) -> int:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from nmt.batch import Batch
+from torch import Tensor
+
+from nmt.batch import Batch, Indices
 from nmt.recipe import Recipe
 from nmt.recipe_section import RENAMED
 from nmt.training.optim import PlateauState
@@ -115,6 +117,17 @@ class Counts:
     def as_list(self) -> list[int]:
         """The three numbers, in their order."""
         return [self.src_tokens, self.tgt_tokens, self.positions]
+
+
+@dataclass(frozen=True)
+class Step:
+    """An update as it was taken: its pairs and counts; loss (summed, nats) and gradient norm, still on the device."""
+
+    update: int
+    pairs: Indices
+    counts: Counts
+    nll: Tensor
+    norm: Tensor
 
 
 @dataclass

@@ -26,12 +26,15 @@ from nmt.training.distributed import Group
 from nmt.training.events import EventLog
 from nmt.training.gradients import PartGradients
 from nmt.training.loss import batch_loss
-from nmt.training.optim import PlateauState, at_update, build_optimizer, learning_rate
-from nmt.training.progress import Counts, Progress, Validated, Window, changed_keys
+from nmt.training.optim import PlateauState, at_update, build_optimizer, learning_rate, step_if_finite
+from nmt.training.progress import Counts, Progress, Step, Validated, Window, changed_keys
 from nmt.training.stopping import StopRequest
 from nmt.training.validation import Target, Validation, validate
 
 LOG_EVERY = 50
+READ_AT_ONCE = frozenset({"cpu"})
+"""Devices of which a number can be read without waiting until they have done all that was asked of them."""
+_CALMER = "lower train.lr or train.clip_norm, or use compute.dtype: float32; the last checkpoint is intact"
 
 
 class Reporter(Protocol):
@@ -84,6 +87,8 @@ class Trainer:
         self.log = EventLog(run / "log.jsonl" if group.first else None, reporter.say)
         self.optimizer = self._fresh_optimizer()
         self.rate = 0.0  # of the last update
+        self.window = Window(0.0)
+        self.unread: list[Step] = []  # updates of which the host does not know yet how they went
         self.saved_at = 0  # the update that is on disk
         self.agreed: Agreed | None = None  # of the last update
         self.stop = StopRequest()
@@ -93,7 +98,7 @@ class Trainer:
     def run(self, stop: StopRequest) -> str:
         """Updates until the recipe's number, its patience or its least rate: returns which. Stopped by a signal."""
         train, progress, self.stop = self.recipe.train, self.progress, stop
-        window = Window(time.monotonic())
+        self.window = Window(time.monotonic())
         for pairs in self._stream():
             if train.patience is not None and progress.waited >= train.patience:
                 self._save_if_new()
@@ -114,18 +119,17 @@ class Trainer:
                     "the same command goes on from here",
                     asked,
                 )
-            if not self._update(pairs, window):
-                continue
+            self._update(pairs)
             last = progress.update == train.updates
             if progress.update % LOG_EVERY == 0 or last:
-                self._log_update(window)
-                window = Window(time.monotonic())
+                self._log_update()
+                self.window = Window(time.monotonic())
             paused = time.monotonic()
             if progress.update % train.validate_every == 0 or last:
                 self._validate()
             if progress.update % (train.save_every or train.validate_every) == 0 or last:
                 self._save_if_new()
-            window.started += time.monotonic() - paused  # tokens a second are those of training
+            self.window.started += time.monotonic() - paused  # tokens a second are those of training
         raise AssertionError("the stream of batches never ends")
 
     def _stream(self) -> Iterator[Indices]:
@@ -141,8 +145,8 @@ class Trainer:
             if progress.pool == self.batches.pools:
                 progress.epoch, progress.pool = progress.epoch + 1, 0
 
-    def _update(self, pairs: Indices, window: Window) -> bool:
-        """One optimiser step on these pairs; False when the gradient was not finite and the step was left out."""
+    def _update(self, pairs: Indices) -> None:
+        """One optimiser step on these pairs, which changes nothing where the loss or the gradient is not finite."""
         train, update = self.recipe.train, self.progress.update + 1
         optimizer_config, lr, schedule, before = at_update(train, update)
         if train.switch is not None and update == train.switch.at_update:
@@ -153,19 +157,14 @@ class Trainer:
             group["lr"] = rate
         nll, counts = self._gradients(pairs, update)
         norm = self._clip()
-        self.progress.batch += 1
-        if not (math.isfinite(nll) and math.isfinite(norm)):
-            self._skip(self.pool.pairs[pairs], update, nll, norm)
-            return False
-        self.optimizer.step()
+        deferred = step_if_finite(self.optimizer, nll, norm)
         self.optimizer.zero_grad(set_to_none=True)
-        self.progress.update, self.progress.skipped_in_a_row = update, 0
-        self.progress.tgt_tokens += counts.tgt_tokens
-        window.add(counts, nll, norm)
-        self.rate = rate
-        return True
+        self.progress.update, self.progress.batch, self.rate = update, self.progress.batch + 1, rate
+        self.unread.append(Step(update, self.pool.pairs[pairs], counts, nll, norm))
+        if not deferred or self.device.type in READ_AT_ONCE:
+            self._read_steps()
 
-    def _gradients(self, pairs: Indices, update: int) -> tuple[float, Counts]:
+    def _gradients(self, pairs: Indices, update: int) -> tuple[Tensor, Counts]:
         """Gradients of the update's loss in the parameters; its summed negative log-likelihood, and what it counts."""
         train = self.recipe.train
         self.model.train()
@@ -185,27 +184,41 @@ class Trainer:
         if total is not None:
             total.finish()
         self.agreed = agree(self.group, self.pool.pairs[pairs], Counts.of(parts), self.stop.signal_number)
-        return math.fsum(self.group.fill(nll).tolist()), self.agreed.counts
+        return self.group.fill(nll).sum(), self.agreed.counts
 
-    def _clip(self) -> float:
+    def _clip(self) -> Tensor:
+        """The gradient's norm, as it was."""
         limit = self.recipe.train.clip_norm
         grads = [p.grad for p in self.parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(grads)
         if limit is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, limit, norm)
-        return float(norm)
+        return norm
 
-    def _skip(self, pairs: Indices, update: int, nll: float, norm: float) -> None:
-        """Leaves out a step whose loss or gradient is not finite, and stops after too many of them in a row."""
-        self.optimizer.zero_grad(set_to_none=True)
-        self.progress.skipped_in_a_row += 1
-        self.log.write("skipped", update=update, nll=repr(nll), grad_norm=repr(norm), pairs=pairs[:20].tolist())
-        if self.progress.skipped_in_a_row > self.recipe.train.max_skipped:
+    def _read_steps(self) -> None:
+        """Learns how the updates since the last time went, all at once; stops after too many useless ones in a row."""
+        if not self.unread:
+            return
+        values = torch.stack([torch.stack((step.nll, step.norm.double())) for step in self.unread]).tolist()
+        steps, self.unread = self.unread, []
+        for step, (nll, norm) in zip(steps, values, strict=True):
+            if math.isfinite(nll) and math.isfinite(norm):
+                self.progress.skipped_in_a_row = 0
+                self.progress.tgt_tokens += step.counts.tgt_tokens
+                self.window.add(step.counts, nll, norm)
+            else:
+                self._skipped(step, nll, norm)
+
+    def _skipped(self, step: Step, nll: float, norm: float) -> None:
+        progress, pairs = self.progress, step.pairs
+        progress.skipped_in_a_row += 1
+        self.log.write("skipped", update=step.update, nll=repr(nll), grad_norm=repr(norm), pairs=pairs[:20].tolist())
+        if progress.skipped_in_a_row > self.recipe.train.max_skipped:
             lines = ", ".join(str(i + 1) for i in pairs[:5])
             raise TrainingStopped(
-                f"update {update:,}: {self.progress.skipped_in_a_row} batches in a row had a loss or gradient that is "
+                f"update {step.update:,}: {progress.skipped_in_a_row} batches in a row had a loss or gradient that is "
                 f"not finite (loss {nll}, gradient norm {norm}; the last one holds training pairs {lines}, ...)",
-                "lower train.lr or train.clip_norm, or use compute.dtype: float32; the last checkpoint is intact",
+                _CALMER,
             )
 
     def _epochs_done(self) -> float:
@@ -214,11 +227,12 @@ class Trainer:
         of_pool = progress.batch / max(1, len(self.pool.batches))
         return progress.epoch + (progress.pool + of_pool) / self.batches.pools
 
-    def _log_update(self, window: Window) -> None:
-        progress, train = self.progress, self.recipe.train
+    def _log_update(self) -> None:
+        self._read_steps()
+        progress, train, window = self.progress, self.recipe.train, self.window
         seconds = time.monotonic() - window.started
         rate = window.tgt_tokens / max(seconds, 1e-9)
-        loss, share = window.nll / window.tgt_tokens, window.real / window.positions
+        loss, share = window.nll / max(window.tgt_tokens, 1), window.real / max(window.positions, 1)
         self.log.write(
             "update",
             update=progress.update,
@@ -227,12 +241,12 @@ class Trainer:
             tgt_tokens=progress.tgt_tokens,
             loss=round(loss, 5),
             lr=self.rate,
-            grad_norm=round(window.grad_norm / window.updates, 4),
+            grad_norm=round(window.grad_norm / max(window.updates, 1), 4),
             real_share=round(share, 4),
             tgt_tokens_per_second=round(rate, 1),
             batch=f"{self.agreed.batch:08x}" if self.agreed else None,
         )
-        eta = (train.updates - progress.update) * seconds / window.updates
+        eta = (train.updates - progress.update) * seconds / max(window.updates, 1)
         self.reporter.live(
             f"update {progress.update:,}/{train.updates:,} · epoch {self._epochs_done():.1f} · loss {loss:.3f} · "
             f"{rate:,.0f} target tokens/s · padding {1 - share:.0%} · {_clock(eta)} left"
@@ -240,8 +254,12 @@ class Trainer:
 
     def _validate(self) -> None:
         recipe, progress, shard = self.recipe, self.progress, self.prepared.valid
+        self._read_steps()
         self._refuse_broken_weights()
-        result = self._measure(recipe.train.validate_sentences)
+        try:
+            result = self._measure(recipe.train.validate_sentences)
+        except ModelError as error:  # finite weights can have logits that are not
+            raise TrainingStopped(f"validation at update {progress.update:,}: {error.what}", _CALMER) from error
         before = progress.best
         progress.validated.append(Validated(progress.update, result.bleu.score, result.loss))
         better = progress.best != before
@@ -315,6 +333,7 @@ class Trainer:
         progress = self.progress
         if progress.update == self.saved_at:
             return
+        self._read_steps()
         self._refuse_broken_weights()
         refuse_other_weights(self.group, progress.update, self._weights())
         self.saved_at = progress.update

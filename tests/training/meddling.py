@@ -109,23 +109,31 @@ def leave_out_dropout_counter() -> Any:
     return patch.object(trainer, "_seed", counted_anew)
 
 
-def break_gradients(updates: list[int], what: str, times: int = 1) -> Any:
-    """Makes the loss's gradient (`what` "gradient") or the loss too ("loss") not finite in the given updates, so many
-    batches each.
+def read_late() -> Any:
+    """How updates went is read as on a GPU: when something is logged, validated or saved."""
+    return patch.object(trainer, "READ_AT_ONCE", frozenset())
+
+
+def break_gradients(updates: list[int], what: str, late: bool = False) -> Any:
+    """Makes the loss's gradient (`what` "gradient") or the loss too ("loss") not finite in the given updates; with
+    `late` that is read late as well.
     """
-    gradients, left = trainer.Trainer._gradients, dict.fromkeys(updates, times)
+    gradients = trainer.Trainer._gradients
 
     def broken(self: trainer.Trainer, pairs: Any, update: int) -> Any:
         nll, batch = gradients(self, pairs, update)
-        if left.get(update, 0) > 0:
-            left[update] -= 1
+        if update in updates:
             grad = self.parameters[0].grad
             assert grad is not None
             grad.view(-1)[0] = float("inf" if what == "infinite gradient" else "nan")
-            nll = float("nan") if what == "loss" else nll
+            nll = nll * float("nan") if what == "loss" else nll
         return nll, batch
 
-    return patch.object(trainer.Trainer, "_gradients", broken)
+    stack = ExitStack()
+    stack.enter_context(patch.object(trainer.Trainer, "_gradients", broken))
+    if late:
+        stack.enter_context(read_late())
+    return stack
 
 
 def break_weights(update: int) -> Any:
@@ -134,12 +142,11 @@ def break_weights(update: int) -> Any:
     """
     take = trainer.Trainer._update
 
-    def broken(self: trainer.Trainer, *args: Any) -> bool:
-        done = take(self, *args)
-        if done and self.progress.update == update:
+    def broken(self: trainer.Trainer, *args: Any) -> None:
+        take(self, *args)
+        if self.progress.update == update:
             with torch.no_grad():
                 nn.Parameter.view(self.parameters[0], -1)[0] = float("inf")
-        return done
 
     return patch.object(trainer.Trainer, "_update", broken)
 
@@ -172,13 +179,13 @@ def hang_at(update: int) -> Any:
     """Sleeps long enough at an update to be struck there, and says so in a file."""
     take = trainer.Trainer._update
 
-    def slow(self: trainer.Trainer, *args: Any) -> bool:
+    def slow(self: trainer.Trainer, *args: Any) -> None:
         if self.progress.update + 1 == update:
             Path("hanging").touch()
             end = time.monotonic() + 60
             while time.monotonic() < end and not Path("go").exists():
                 time.sleep(0.01)
-        return take(self, *args)
+        take(self, *args)
 
     return patch.object(trainer.Trainer, "_update", slow)
 
@@ -210,10 +217,10 @@ def raise_at(update: int) -> Any:
 def _before(update: int, act: Callable[[], None]) -> Any:
     take = trainer.Trainer._update
 
-    def struck(self: trainer.Trainer, *args: Any) -> bool:
+    def struck(self: trainer.Trainer, *args: Any) -> None:
         if self.progress.update + 1 == update:
             act()
-        return take(self, *args)
+        take(self, *args)
 
     return patch.object(trainer.Trainer, "_update", struck)
 
@@ -222,9 +229,9 @@ def break_part(update: int) -> Any:
     """Makes the loss of the parts that this process has of an update not finite, once."""
     loss, take, at = trainer.batch_loss, trainer.Trainer._update, [0]
 
-    def noted(self: trainer.Trainer, *args: Any) -> bool:
+    def noted(self: trainer.Trainer, *args: Any) -> None:
         at.append(self.progress.update + 1)
-        return take(self, *args)
+        take(self, *args)
 
     def broken(*args: Any) -> LossSums:
         sums = loss(*args)
@@ -242,12 +249,11 @@ def change_weight(update: int) -> Any:
     """Leaves a weight other than it should be after an update, as hardware that computes otherwise does."""
     take = trainer.Trainer._update
 
-    def drifting(self: trainer.Trainer, *args: Any) -> bool:
-        done = take(self, *args)
-        if done and self.progress.update == update:
+    def drifting(self: trainer.Trainer, *args: Any) -> None:
+        take(self, *args)
+        if self.progress.update == update:
             with torch.no_grad():
                 nn.Parameter.view(self.parameters[0], -1)[0] += 2**-20
-        return done
 
     return patch.object(trainer.Trainer, "_update", drifting)
 

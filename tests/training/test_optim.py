@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from nmt.recipe import Switch, TrainConfig
 from nmt.recipe_optim import (
@@ -17,12 +17,13 @@ from nmt.recipe_optim import (
     Halving,
     InverseSqrt,
     Linear,
+    Muon,
     Noam,
     Optimizer,
     Plateau,
     Schedule,
 )
-from nmt.training.optim import PlateauState, at_update, build_optimizer, learning_rate
+from nmt.training.optim import PlateauState, at_update, build_optimizer, learning_rate, step_if_finite
 
 
 def rate(schedule: Schedule, lr: float, update: int, epoch: float = 0.0) -> float:
@@ -231,3 +232,25 @@ def test_sgd_follows_its_formula(momentum: float, nesterov: bool) -> None:
         path.append(x)
     found = driven(SGD(kind="sgd", momentum=momentum, nesterov=nesterov, weight_decay=decay), lr)
     np.testing.assert_allclose(found, path, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [Adam(), Adam(weight_decay=0.1), Adadelta(kind="adadelta"), SGD(kind="sgd", momentum=0.9), Muon(kind="muon")],
+)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_step_that_is_not_finite_changes_nothing_and_is_not_counted(config: Optimizer, bad: float) -> None:
+    """The first step is left out, and one later: the others are as if those had never been."""
+
+    def weights(steps: list[float]) -> Tensor:
+        torch.manual_seed(1)
+        model = nn.Linear(3, 2)
+        optimizer = build_optimizer(config, model, 0.1)
+        for step in steps:
+            for p in model.parameters():
+                p.grad = torch.full_like(p, step)
+            step_if_finite(optimizer, torch.tensor(1.0), torch.tensor(step))
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    assert torch.equal(weights([bad, 0.5, bad, -0.25, bad]), weights([0.5, -0.25]))
+    assert not torch.equal(weights([0.5, -0.25]), weights([0.5]))

@@ -141,16 +141,17 @@ def assert_finite_on_disk(folder: Path) -> None:
             assert not tensor.is_floating_point() or bool(tensor.isfinite().all()), f"{path}: {name}"
 
 
+@pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("what", ["gradient", "infinite gradient", "loss"])
 def test_a_batch_that_is_not_finite_is_skipped_and_logged(
-    what: str, warm: Warm, whole: dict[str, str], tmp_path: Path
+    what: str, late: bool, warm: Warm, whole: dict[str, str], tmp_path: Path
 ) -> None:
-    process = warm.start(write(tmp_path, recipe()), TRAIN, meddle=["break_gradients", [4, 9], what, 2])
+    process = warm.start(write(tmp_path, recipe()), TRAIN, meddle=["break_gradients", [1, 4, 9, 10], what, late])
     assert process.wait() == 0, process.stderr
     skipped = events(tmp_path, "skipped")
-    assert [event["update"] for event in skipped] == [4, 4, 9, 9]
+    assert [event["update"] for event in skipped] == [1, 4, 9, 10]
     assert all(len(event["pairs"]) == 20 for event in skipped)
-    assert skipped[0]["pairs"] != skipped[1]["pairs"]  # the next batch took its place
+    assert len({tuple(event["pairs"]) for event in skipped}) == 4
     bad = "nll" if what == "loss" else "grad_norm"
     assert {event[bad] for event in skipped} <= {"nan", "inf"}
     assert saved_updates(tmp_path / "runs" / "tiny") == [12]
@@ -162,16 +163,22 @@ def test_too_many_batches_in_a_row_that_are_not_finite_stop_the_training(
     warm: Warm, whole: dict[str, str], tmp_path: Path
 ) -> None:
     write(tmp_path, recipe(train={"max_skipped": 2}))
-    process = warm.start(tmp_path, TRAIN, meddle=["break_gradients", [5], "gradient", 99])
+    process = warm.start(tmp_path, TRAIN, meddle=["break_gradients", [4, 5, 6, 7], "gradient"])
     assert process.wait() == 6
-    assert "error: update 5: 3 batches in a row had a loss or gradient that is not finite (loss " in process.stderr
-    assert [event["update"] for event in events(tmp_path, "skipped")] == [5, 5, 5]
+    assert "error: update 6: 3 batches in a row had a loss or gradient that is not finite (loss " in process.stderr
+    assert [event["update"] for event in events(tmp_path, "skipped")] == [4, 5, 6]
     assert saved_updates(tmp_path / "runs" / "tiny") == [3]
     assert_finite_on_disk(tmp_path)
     finish(warm, tmp_path)  # what the fault was is gone: the same command goes on, and the log forgets the skipped
     assert not events(tmp_path, "skipped")
     names = ("weights.safetensors", "optimizer.safetensors")
     assert [result(tmp_path)[name] for name in names] == [whole[name] for name in names]
+
+
+def test_reading_late_how_updates_went_changes_no_byte(warm: Warm, whole: dict[str, str], tmp_path: Path) -> None:
+    process = warm.start(write(tmp_path, recipe()), TRAIN, meddle=["read_late"])
+    assert process.wait() == 0, process.stderr
+    assert result(tmp_path) == whole
 
 
 @pytest.mark.parametrize("update", [3, 4])
@@ -185,9 +192,11 @@ def test_no_weight_that_is_not_finite_reaches_the_disk(update: int, warm: Warm, 
 
 
 def test_a_rate_far_too_high_stops_the_training_and_not_the_program(warm: Warm, tmp_path: Path) -> None:
+    """The weights are finite, what comes of them is not: no update changes them any more, and validation sees it."""
     made = recipe(train={"lr": 1e38, "clip_norm": None, "optimizer": {"kind": "sgd"}, "save_every": 1})
     process = warm.start(write(tmp_path, made), TRAIN)
     assert process.wait() == 6, process.stderr
+    assert "error: validation at update 4: the model's logits at target position 1 are not finite" in process.stderr
     assert_finite_on_disk(tmp_path)
 
 
