@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,18 +86,12 @@ def main() -> None:
     done = {r["system"]: r for r in json.loads(file.read_text())["results"]} if file.exists() else {}
     waiting = [system for system in options.systems if system not in done]
     end = time.monotonic() + 60 * options.minutes if options.minutes else None
-    while waiting and (end is None or time.monotonic() < end):
-        group, waiting = waiting[: options.parallel], waiting[options.parallel :]
-        finished = _train(group, options, end)
-        for system in finished:
-            done[system] = asdict(_measured(system, options))
-            ordered = [done[name] for name in SYSTEMS if name in done]
-            file.write_text(json.dumps({"text": options.text, "results": ordered}, indent=1) + "\n")
-        if len(finished) < len(group):
-            print("time is up, or a training stopped: the same command goes on from here", file=sys.stderr)
-            sys.exit(75)
+    for system in _trained(waiting, options, end):
+        done[system] = asdict(_measured(system, options))
+        ordered = [done[name] for name in SYSTEMS if name in done]
+        file.write_text(json.dumps({"text": options.text, "results": ordered}, indent=1) + "\n")
     if not all(system in done for system in options.systems):
-        print("time is up: the same command goes on from here", file=sys.stderr)
+        print("time is up, or a training stopped: the same command goes on from here", file=sys.stderr)
         sys.exit(75)
     print(table([done[name] for name in SYSTEMS if name in done]))
 
@@ -126,27 +120,42 @@ def _recipe(system: str, options: argparse.Namespace) -> Recipe:
     return load_recipe(_recipe_file(system, options), options.set)
 
 
-def _train(systems: Sequence[str], options: argparse.Namespace, end: float | None) -> list[str]:
-    """Trains these systems side by side; gives those that came to their end. The others are saved when time is up."""
-    running = {}
-    for system in systems:
-        command = [sys.executable, "-m", "nmt", "train", str(_recipe_file(system, options)), "--device", options.device]
-        command += [word for override in options.set for word in ("--set", override)]
-        log = (options.out / f"{system}.log").open("ab")
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-        running[system] = subprocess.Popen(command, cwd=options.out, stdout=log, stderr=log, env=environment)
-        log.close()
-    try:
-        for process in running.values():
-            process.wait(None if end is None else max(0.0, end - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        for process in running.values():
-            process.send_signal(signal.SIGTERM)  # it saves, and goes on from there next time
-    codes = {system: process.wait() for system, process in running.items()}
-    for system, code in codes.items():
-        if code not in (0, 128 + signal.SIGTERM):
-            print(f"{system}: nmt train ended with {code}; see {options.out / f'{system}.log'}", file=sys.stderr)
-    return [system for system, code in codes.items() if code == 0]
+def _trained(systems: Sequence[str], options: argparse.Namespace, end: float | None) -> Iterator[str]:
+    """Trains the systems, so many side by side; gives each as it is done. When time is up the others are saved."""
+    waiting, running = list(systems), dict[str, subprocess.Popen[bytes]]()
+    stopping = False
+
+    def fill() -> None:
+        while waiting and not stopping and len(running) < options.parallel:
+            system = waiting.pop(0)
+            running[system] = _start(system, options)
+
+    while running or (waiting and not stopping):
+        fill()
+        ended = {system: process for system, process in running.items() if process.poll() is not None}
+        for system in ended:
+            del running[system]
+        for system, process in ended.items():
+            if process.returncode not in (0, 128 + signal.SIGTERM):
+                log = options.out / f"{system}.log"
+                print(f"{system}: nmt train ended with {process.returncode}; see {log}", file=sys.stderr)
+            if process.returncode == 0:
+                fill()  # the next one starts before this one is scored
+                yield system
+        if end is not None and time.monotonic() > end and not stopping:
+            stopping = True
+            for process in running.values():
+                process.send_signal(signal.SIGTERM)  # it saves, and goes on from there next time
+        if not ended:
+            time.sleep(0.2)
+
+
+def _start(system: str, options: argparse.Namespace) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "nmt", "train", str(_recipe_file(system, options)), "--device", options.device]
+    command += [word for override in options.set for word in ("--set", override)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    with (options.out / f"{system}.log").open("ab") as log:
+        return subprocess.Popen(command, cwd=options.out, stdout=log, stderr=log, env=environment)
 
 
 def _events(run: Path) -> list[dict[str, Any]]:
@@ -160,8 +169,6 @@ def _measured(system: str, options: argparse.Namespace) -> Result:
     events = _events(run)
     updates = [event for event in events if event["event"] == "update"]
     validations = [event["bleu"] for event in events if event["event"] == "validation"]
-    before = [0, *(event["tgt_tokens"] for event in updates[:-1])]
-    # Rates are those between two events, without validations; so this is the time of training alone.
     # Rates are those between two events, without validations, so this is the time of training alone.
     before = [0, *(event["tgt_tokens"] for event in updates[:-1])]
     seconds = sum((e["tgt_tokens"] - b) / e["tgt_tokens_per_second"] for b, e in zip(before, updates, strict=True))
