@@ -240,6 +240,9 @@ class ComputeConfig(Section):
     """Same bytes on GPU too, at some cost. On CPU they are the same anyway."""
     threads: Positive | None = None
     """CPU threads of each process; null for one a core available, which the processes of a machine share."""
+    shard_optimizer: bool = False
+    """Each of several processes keeps the optimiser's state of its share of the parameters alone: less memory, the same
+    bytes, and the parameters travel once more an update."""
     timeout_seconds: PositiveFloat = 600.0
     """How long one of several processes may keep the others waiting before the training ends and says which one did."""
 

@@ -243,8 +243,9 @@ def _plain(value: Any, place: str) -> Any:
     raise TypeError(f"{place}: {type(value).__name__} does not go into JSON")
 
 
-# Which implementation computes the update is a matter of this machine, not of the state.
-_HOW = ("foreach", "fused", "capturable", "differentiable")
+# Which implementation computes the update is a matter of this machine, which matrices are Muon's one of the model: not
+# of the state.
+_HOW = ("foreach", "fused", "capturable", "differentiable", "hidden")
 
 
 def flatten_optimizer(optimizer: Optimizer, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:

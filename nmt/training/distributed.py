@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
@@ -61,6 +61,14 @@ class Group:
     def tensors_from_first(self, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """The same for tensors by name, on the CPU."""
         return make()
+
+    def from_rank(self, tensor: Tensor, rank: int) -> Tensor:
+        """The tensor of that process; all have one of the same shape, and those of the others may be written over."""
+        return tensor
+
+    def tensors_to_first(self, tensors: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
+        """In the first process the tensors of process `rank`, on the CPU; in the others none."""
+        return {}
 
     def gather(self, value: T) -> list[T]:
         """The values of all processes, in their order. JSON, where they have to travel."""
@@ -164,6 +172,24 @@ class Team(Group):
             with self._together():
                 dist.broadcast(made[name], 0)
         return made
+
+    def from_rank(self, tensor: Tensor, rank: int) -> Tensor:
+        """A broadcast."""
+        with self._together():
+            dist.broadcast(tensor, rank)
+        return tensor
+
+    def tensors_to_first(self, tensors: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
+        """Names and shapes by JSON, then one broadcast a tensor, which all but the first forget."""
+        mine = {n: t.detach().to("cpu").contiguous() for n, t in tensors.items()} if self.rank == rank else {}
+        shapes = self.gather([[n, str(t.dtype).removeprefix("torch."), *t.shape] for n, t in mine.items()])[rank]
+        found: dict[str, Tensor] = {}
+        for name, dtype, *shape in shapes:
+            sent = mine[name] if self.rank == rank else torch.empty(shape, dtype=getattr(torch, dtype))
+            sent = self.from_rank(sent, rank)
+            if self.first:
+                found[name] = sent
+        return found
 
     def gather(self, value: T) -> list[T]:
         """Sizes first, then all values at the size of the largest."""

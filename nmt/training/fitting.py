@@ -44,7 +44,7 @@ def fitting_tokens(recipe: Recipe, model: Seq2Seq, prepared: Prepared, device: t
     model.compute_dtype = getattr(torch, recipe.compute.dtype)
     model.to(device)
     memory = _Memory(device, group.local_size)
-    room = memory.room - _standing_bytes(recipe, model)
+    room = memory.room - _standing_bytes(recipe, model, group.size)
 
     def measure(tokens: int) -> int | None:
         return memory.peak(lambda: _worst_update(recipe, model, prepared, tokens, device))
@@ -118,12 +118,13 @@ class _Memory:
             torch.cuda.empty_cache()
 
 
-def _standing_bytes(recipe: Recipe, model: Seq2Seq) -> int:
+def _standing_bytes(recipe: Recipe, model: Seq2Seq, processes: int) -> int:
     """What stays from update to update and is not there yet when a batch is tried: the optimiser, sums of parts."""
     train, numbers = recipe.train, sum(p.numel() for p in model.parameters())
     optimizers = [train.optimizer, *([train.switch.optimizer] if train.switch else [])]
     sums = 0 if train.grad_parts == 1 else 1 + math.ceil(math.log2(train.grad_parts))
-    return _FLOAT * numbers * (max(map(slots, optimizers)) + sums)
+    sharing = processes if recipe.compute.shard_optimizer else 1
+    return _FLOAT * (numbers * max(map(slots, optimizers)) // sharing + numbers * sums)
 
 
 def _worst_update(recipe: Recipe, model: Seq2Seq, prepared: Prepared, tokens: int, device: torch.device) -> None:

@@ -3,6 +3,7 @@ lost.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,16 +28,26 @@ from nmt.recipe_optim import (
 from nmt.training import muon
 
 
-def build_optimizer(config: Optimizer, model: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """The optimiser of a recipe over a model's parameters; one group, its rate set before every update.
+def build_optimizer(
+    config: Optimizer, model: nn.Module, lr: float, parameters: Sequence[nn.Parameter] | None = None
+) -> torch.optim.Optimizer:
+    """The optimiser of a recipe over a model's parameters, or some of them; one group, its rate set before every
+    update.
 
     Adadelta keeps eps inside both square roots and scales its step by lr, 1 in the paper (Zeiler 2012, algorithm 1).
     """
-    parameters = list(model.parameters())
+    parameters = list(model.parameters() if parameters is None else parameters)
     match config:
         case Muon():
+            hidden = hidden_matrices(model)
             return muon.Muon(
-                parameters, hidden_matrices(model), lr, config.momentum, config.betas, config.eps, config.weight_decay
+                parameters,
+                [id(p) in hidden for p in parameters],
+                lr,
+                config.momentum,
+                config.betas,
+                config.eps,
+                config.weight_decay,
             )
         case Adam(weight_decay=0.0):
             return torch.optim.Adam(parameters, lr=lr, betas=config.betas, eps=config.eps, fused=True)
@@ -79,11 +90,11 @@ def slots(config: Optimizer) -> int:
     return 2
 
 
-def hidden_matrices(model: nn.Module) -> list[bool]:
-    """For each parameter whether it is a matrix between hidden layers: neither an embedding nor the output."""
+def hidden_matrices(model: nn.Module) -> set[int]:
+    """The ids of the parameters that are matrices between hidden layers: neither an embedding nor the output."""
     outside = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | LearnedPositions)}
     outside |= {id(p) for p in getattr(model, "projection", nn.Module()).parameters()}
-    return [p.ndim == 2 and id(p) not in outside for p in model.parameters()]
+    return {id(p) for p in model.parameters() if p.ndim == 2} - outside
 
 
 @dataclass

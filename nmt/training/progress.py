@@ -23,6 +23,7 @@ _CHANGEABLE = frozenset(
             "train.max_skipped",
             "compute.threads",
             "compute.timeout_seconds",
+            "compute.shard_optimizer",
             "search",
         ),
         *("corpus.folder", "corpus.downloads", "corpus.obtain", "corpus.test"),

@@ -26,8 +26,9 @@ from nmt.training.distributed import Group
 from nmt.training.events import EventLog
 from nmt.training.gradients import PartGradients
 from nmt.training.loss import batch_loss
-from nmt.training.optim import PlateauState, at_update, build_optimizer, learning_rate, step_if_finite
+from nmt.training.optim import PlateauState, at_update, learning_rate, step_if_finite
 from nmt.training.progress import Counts, Progress, Step, Validated, Window, changed_keys
+from nmt.training.sharding import Share
 from nmt.training.stopping import StopRequest
 from nmt.training.validation import Target, Validation, validate
 
@@ -85,6 +86,7 @@ class Trainer:
         self.pool: Pool  # that the update under way takes its pairs from
         self.progress = Progress()
         self.log = EventLog(run / "log.jsonl" if group.first else None, reporter.say)
+        self.share = Share(self.names, self.parameters, group, recipe.compute.shard_optimizer)
         self.optimizer = self._fresh_optimizer()
         self.rate = 0.0  # of the last update
         self.window = Window(0.0)
@@ -150,7 +152,7 @@ class Trainer:
         train, update = self.recipe.train, self.progress.update + 1
         optimizer_config, lr, schedule, before = at_update(train, update)
         if train.switch is not None and update == train.switch.at_update:
-            self.optimizer = build_optimizer(optimizer_config, self.model, lr)
+            self.optimizer = self.share.optimizer(optimizer_config, self.model, lr)
             self.progress.plateau = PlateauState()
         rate = learning_rate(schedule, lr, update - before, self._epochs_done(), self.progress.plateau)
         for group in self.optimizer.param_groups:
@@ -158,7 +160,9 @@ class Trainer:
         nll, counts = self._gradients(pairs, update)
         norm = self._clip()
         deferred = step_if_finite(self.optimizer, nll, norm)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.share.spread()
+        for parameter in self.parameters:
+            parameter.grad = None
         self.progress.update, self.progress.batch, self.rate = update, self.progress.batch + 1, rate
         self.unread.append(Step(update, self.pool.pairs[pairs], counts, nll, norm))
         if not deferred or self.device.type in READ_AT_ONCE:
@@ -310,8 +314,8 @@ class Trainer:
         self.saved_at = found.update
         self.load_weights(found.weights)
         optimizer_config, lr, _, _ = at_update(self.recipe.train, max(self.progress.update, 1))
-        self.optimizer = build_optimizer(optimizer_config, self.model, lr)
-        checkpoint.restore_optimizer(self.optimizer, self.names, found.optimizer, found.state["optimizer"])
+        self.optimizer = self.share.optimizer(optimizer_config, self.model, lr)
+        self.share.restore(self.optimizer, found.optimizer, found.state["optimizer"])
         logged = self.log.cut_back(found.update)
         if not any(event.get("event") == "saved" and event.get("update") == found.update for event in logged):
             self.log.write("saved", update=found.update, time=now())  # a kill came between saving and saying so
@@ -337,9 +341,9 @@ class Trainer:
         self._refuse_broken_weights()
         refuse_other_weights(self.group, progress.update, self._weights())
         self.saved_at = progress.update
+        tensors, rest = self.share.flatten(self.optimizer)
         if not self.group.first:
             return
-        tensors, rest = checkpoint.flatten_optimizer(self.optimizer, self.names)
         state = {"progress": progress.to_state(), "optimizer": rest, "fixed": self.fixed}
         checkpoint.save(self.folder, progress.update, self._weights(), tensors, state, self.reporter.say)
         self.log.write("saved", update=progress.update, time=now())
@@ -375,7 +379,7 @@ class Trainer:
 
     def _fresh_optimizer(self) -> torch.optim.Optimizer:
         optimizer_config, lr, _, _ = at_update(self.recipe.train, 1)
-        return build_optimizer(optimizer_config, self.model, lr)
+        return self.share.optimizer(optimizer_config, self.model, lr)
 
 
 def _seed(seed: int, update: int, part: int) -> int:

@@ -275,3 +275,14 @@ def seed_by_process() -> Any:
         patch.object(trainer, "_seed", lambda train_seed, update, part: seed(train_seed, update, part - first[0]))
     )
     return stack
+
+
+def count_states(path: str) -> Any:
+    """Writes to a file at the end of each update of how many parameters this process keeps an optimiser's state."""
+    take = trainer.Trainer._update
+
+    def counted(self: trainer.Trainer, *args: Any) -> None:
+        take(self, *args)
+        Path(f"{path}.{self.group.rank}").write_text(str(len(self.optimizer.state)))
+
+    return patch.object(trainer.Trainer, "_update", counted)

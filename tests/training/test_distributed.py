@@ -81,6 +81,31 @@ def test_two_processes_see_the_same_batches_and_end_with_the_same_bytes(
     assert [event["processes"] for event in events(tmp_path, "start")] == [2]
 
 
+def test_a_sharded_optimizer_is_nowhere_whole_and_makes_the_same_bytes(warm: Warm, alone: Path, tmp_path: Path) -> None:
+    """Also of a checkpoint that one process made, and for one process that goes on."""
+    write(tmp_path, parts(compute={"shard_optimizer": True}))
+    processes = start(warm, tmp_path, 1, TRAIN, meddle={0: ["kill_when_saved", 3]})
+    assert wait(processes) == [-signal.SIGKILL]
+    processes = start(warm, tmp_path, 2, TRAIN, meddle={0: ["kill_when_saved", 6], 1: ["count_states", "states"]})
+    assert wait(processes)[0] == -signal.SIGKILL
+    trained(warm, tmp_path, parts(compute={"shard_optimizer": True}), 2, meddle={0: ["count_states", "states"]})
+    wholes = [{k: v for k, v in result(f).items() if k != "model.safetensors"} for f in (tmp_path, alone)]
+    assert wholes[0] == wholes[1]  # the model's recipe says that it was sharded
+    kept = [int((tmp_path / f"states.{rank}").read_text()) for rank in (0, 1)]
+    last = tmp_path / "runs" / "tiny" / "checkpoints" / "update-12"
+    with safetensors.safe_open(last / "weights.safetensors", "pt") as weights:
+        assert sum(kept) == len(weights.keys())
+    assert min(kept) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["muon", "adadelta", "sgd"])
+def test_every_optimizer_can_be_sharded(kind: str, warm: Warm, tmp_path: Path) -> None:
+    made = parts(train={"optimizer": {"kind": kind}}, compute={"shard_optimizer": True})
+    whole = trained(warm, tmp_path / "1", made, 1)
+    assert result(trained(warm, tmp_path / "2", made, 2)) == result(whole)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("variant", VARIANTS)
