@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nmt.recipe_models import ModelConfig
+from nmt.recipe_models import Layout, ModelConfig
 from nmt.recipe_section import Count, Fraction, Positive, PositiveFloat, Probability, Section
 
 # --- corpus -----------------------------------------------------------------------------------------------------------
@@ -269,6 +269,13 @@ class TrainConfig(Section):
     """Real target tokens (end of sentence included) an update sees, at most; or:"""
     batch_sentences: Positive | None = None
     """Sentence pairs an update sees."""
+    layout: Layout = "padded"
+    """How they lie in it: a pair a row, filled up to the longest (padded); several whole pairs in each row of a fixed
+    length (rows); all in one row of a fixed length (flat). The loss is the same, with less and less padding. rows and
+    flat go with batch_tokens, and with the models transformer and modern."""
+    row_tokens: Positive = 128
+    """For layout rows: positions of a row on the side that has more tokens; the other has fewer, by their ratio. A pair
+    that is longer gets a longer row."""
     accumulate: Positive = 1
     """Parts each update's batch is cut into, one after the other, to need less memory. The result is the same sum."""
     updates: Positive
@@ -314,6 +321,8 @@ class TrainConfig(Section):
     def _one_unit(self) -> Self:
         if (self.batch_tokens is None) == (self.batch_sentences is None):
             raise ValueError("give one of batch_tokens and batch_sentences")
+        if self.layout != "padded" and self.batch_tokens is None:
+            raise ValueError(f"layout {self.layout} needs batch_tokens, not batch_sentences")
         return self
 
 
@@ -375,6 +384,9 @@ class Recipe(Section):
     def _parts_fit(self) -> Self:
         if self.train.subword_sampling and self.tokenizer.kind not in ("bpe", "unigram"):
             raise ValueError(f"train.subword_sampling is for tokenizer.kind bpe or unigram, not {self.tokenizer.kind}")
+        if self.train.layout not in self.model.layouts:
+            taken = " or ".join(sorted(self.model.layouts))
+            raise ValueError(f"train.layout {self.train.layout} is not for {self.model.kind}, which takes {taken}")
         if self.model.tied_embeddings and not self.tokenizer.joint:
             raise ValueError("model.tied_embeddings needs tokenizer.joint: true")
         return self

@@ -4,7 +4,7 @@
 case in models/build.py. Field descriptions are written for users.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -53,12 +53,19 @@ Initialization = Annotated[
 ]
 
 
+class ModelSection(Section):
+    """A model's section."""
+
+    layouts: ClassVar[frozenset[Layout]] = frozenset({"padded"})
+    """What train.layout may be, as the model itself says it."""
+
+
 def _check_tied_output(tied: bool, d_hidden: int, d_embed: int) -> None:
     if tied and d_hidden != d_embed:
         raise ValueError(f"tied_output needs d_hidden equal to d_embed, not {d_hidden} and {d_embed}")
 
 
-class BahdanauConfig(Section):
+class BahdanauConfig(ModelSection):
     """Bahdanau, Cho, Bengio 2015, with its decoder as the appendix has it. The defaults are the paper's sizes."""
 
     kind: Literal["bahdanau"]
@@ -88,7 +95,7 @@ class BahdanauConfig(Section):
         return self
 
 
-class ChoConfig(Section):
+class ChoConfig(ModelSection):
     """Cho et al. 2014, the encoder-decoder without attention; sizes of RNNencdec in Bahdanau, Cho, Bengio 2015."""
 
     kind: Literal["cho"]
@@ -116,7 +123,7 @@ class ChoConfig(Section):
         return self
 
 
-class SutskeverConfig(Section):
+class SutskeverConfig(ModelSection):
     """Sutskever, Vinyals, Le 2014, stacked LSTMs without attention. The defaults are the paper's sizes."""
 
     kind: Literal["sutskever"]
@@ -142,7 +149,7 @@ class SutskeverConfig(Section):
         return self
 
 
-class LuongConfig(Section):
+class LuongConfig(ModelSection):
     """Luong, Pham, Manning 2015, stacked LSTMs with attention. The defaults are the paper's sizes."""
 
     kind: Literal["luong"]
@@ -180,7 +187,7 @@ class LuongConfig(Section):
         return self
 
 
-class GNMTConfig(Section):
+class GNMTConfig(ModelSection):
     """Wu et al. 2016, Google's neural machine translation system. The defaults are the paper's sizes."""
 
     kind: Literal["gnmt"]
@@ -203,9 +210,10 @@ class GNMTConfig(Section):
     initialization: Initialization = PaperInit()
 
 
-class TransformerConfig(Section):
+class TransformerConfig(ModelSection):
     """Vaswani et al. 2017, "Attention Is All You Need". The defaults are those of its base model."""
 
+    layouts: ClassVar[frozenset[Layout]] = frozenset({"padded", "rows", "flat"})
     kind: Literal["transformer"]
     n_layers: Positive = 6
     """Layers of the encoder, and of the decoder (N)."""
@@ -246,7 +254,7 @@ class TransformerConfig(Section):
         return self
 
 
-class RNNConfig(Section):
+class RNNConfig(ModelSection):
     """The recurrent encoder-decoder with cell and attention to choose, everything else equal; nobody's own model."""
 
     kind: Literal["rnn"]
@@ -290,13 +298,14 @@ class RNNConfig(Section):
         return self
 
 
-class ModernConfig(Section):
+class ModernConfig(ModelSection):
     """The Transformer as it is built in the 2020s: rotary positions, RMSNorm before each sublayer, SwiGLU, no biases.
 
     As LLaMA (Touvron et al. 2023) puts them together, in an encoder and a decoder. The depths are those of Kasai et al.
     2021, "Deep Encoder, Shallow Decoder"; the other defaults those of the Transformer's base model.
     """
 
+    layouts: ClassVar[frozenset[Layout]] = frozenset({"padded", "rows", "flat"})
     kind: Literal["modern"]
     n_layers: Positive = 12
     """Layers of the encoder."""
@@ -356,7 +365,7 @@ _WMT_EN_DE = [
 ]
 
 
-class ConvS2SConfig(Section):
+class ConvS2SConfig(ModelSection):
     """Gehring et al. 2017, "Convolutional Sequence to Sequence Learning". The defaults are the sizes of its authors'
     program for WMT English-German (fconv_wmt_en_de).
     """

@@ -60,7 +60,8 @@ class Plan:
     """Sizes of the model of a recipe, and what its training takes.
 
     parts: every parameter, a tied one once. src_vocab, tgt_vocab: ids, as the recipe's tokenizer.vocab says. sentences,
-    length: the batch that activations and time are of; accumulate: the parts that it is cut into.
+    length: the batch that activations and time are of; accumulate: the parts that it is cut into; row_tokens: positions
+    of a row, for a layout of several sentences a row.
     """
 
     name: str
@@ -72,6 +73,8 @@ class Plan:
     sentences: int
     length: int
     accumulate: int
+    layout: str
+    row_tokens: int | None
     dtype: str
     memory: Memory
     time: Time
@@ -115,9 +118,15 @@ class Plan:
         return [
             f"memory: {_size(total)}: weights {_size(memory.weights)}, gradients {_size(memory.gradients)}, "
             f"optimiser {_size(memory.optimizer)}, activations {_size(memory.activations)}",
-            f"  activations are an estimate: what {rows:,} sentences of {self.length} pieces a side leave for the "
-            "backward, without what comes and goes",
+            f"  activations are an estimate: what {rows:,} sentences of {self.length} pieces a side{self._where()} "
+            "leave for the backward, without what comes and goes",
         ]
+
+    def _where(self) -> str:
+        """How the sentences lie, where there are several a row."""
+        if self.layout == "padded":
+            return ""
+        return f" in rows of {self.row_tokens}" if self.row_tokens else " in one row"
 
     def _time_lines(self) -> list[str]:
         time = self.time
@@ -141,7 +150,7 @@ def dry_run(recipe: Recipe, device: str = "auto") -> Plan:
         with on_meta():
             model = build_model(recipe.model, *recipe.tokenizer.sizes)
             model.compute_dtype = dtype
-            cost = batch_cost(model, rows * times_seen, length)
+            cost = batch_cost(model, rows * times_seen, length, train.layout, train.row_tokens)
     except (RuntimeError, TypeError) as error:
         # On the meta device nothing is allocated, so numbers that overflow are all that a recipe can do wrong.
         if "overflow" not in str(error).lower():
@@ -167,6 +176,8 @@ def dry_run(recipe: Recipe, device: str = "auto") -> Plan:
         sentences=sentences,
         length=length,
         accumulate=train.accumulate,
+        layout=train.layout,
+        row_tokens=train.row_tokens if train.layout == "rows" else None,
         dtype=recipe.compute.dtype,
         memory=Memory(total * _FLOAT, total * _FLOAT, total * _FLOAT * slots, cost.kept),
         time=Time(train.updates, sentences * length, flops, target.type, rate, train.updates * flops / rate),

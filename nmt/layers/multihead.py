@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from nmt.layers.sight import Keep, attend
 from nmt.ops import dot
 from nmt.ops.linear import linear, wide
 from nmt.ops.rope import rotate
@@ -132,15 +133,14 @@ class SelfAttention(SelfProjections):
         super().__init__(d_model, n_heads, n_kv_heads, bias, qk_norm)
         self.dropout = dropout
 
-    def forward(self, x: Tensor, keep: Tensor | None, turn: Tensor | None = None) -> Tensor:
-        """x (B, Q, D), keep as in ops.dot.attend, turn as in `project` -> (B, Q, D) in the dtype of x."""
+    def forward(self, x: Tensor, keep: Keep, turn: Tensor | None = None) -> Tensor:
+        """x (B, Q, D), turn as in `project` -> (B, Q, D) in the dtype of x."""
         query, seen = self.project(x, turn)
         return self.attend(query, seen, keep)
 
-    def attend(self, query: Tensor, seen: KeysValues, keep: Tensor | None) -> Tensor:
+    def attend(self, query: Tensor, seen: KeysValues, keep: Keep) -> Tensor:
         """What queries (B, H, Q, C) find in keys and values, through W^O: (B, Q, D)."""
-        context, _ = dot.attend(query, seen.keys, seen.values, keep, self.dropout if self.training else 0.0)
-        return self.merge(context)
+        return self.merge(attend(query, seen.keys, seen.values, keep, self.dropout if self.training else 0.0))
 
     def start(self, rows: int, like: Tensor) -> KeysValues:
         """Nothing seen yet, on the device and in the dtype of `like`."""
@@ -172,8 +172,13 @@ class CrossAttention(CrossProjections):
         super().__init__(d_model, n_heads, n_kv_heads, bias, qk_norm)
         self.dropout = dropout
 
+    def look(self, x: Tensor, seen: KeysValues, keep: Keep) -> Tensor:
+        """x (B, Q, D) -> (B, Q, D) in the dtype of x."""
+        dropout = self.dropout if self.training else 0.0
+        return self.merge(attend(self.query(x), seen.keys, seen.values, keep, dropout))
+
     def forward(self, x: Tensor, seen: KeysValues, keep: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, Q, D), keep as in ops.dot.attend -> (B, Q, D) in the dtype of x, weights (B, H, Q, S) float32."""
+        """The same with its weights: keep as in ops.dot.attend -> (B, Q, D), weights (B, H, Q, S) float32."""
         dropout = self.dropout if self.training else 0.0
         context, weights = dot.attend(self.query(x), seen.keys, seen.values, keep, dropout)
         return self.merge(context), weights

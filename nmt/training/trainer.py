@@ -78,7 +78,9 @@ class Trainer:
             train.seed,
             train.batch_tokens,
             train.batch_sentences,
-            sampling=Sampling(prepared.tokenizers, amount) if amount else None,
+            train.layout,
+            train.row_tokens,
+            Sampling(prepared.tokenizers, amount) if amount else None,
         )
         self.pool: Pool  # that the update under way takes its pairs from
         self.progress = Progress()
