@@ -6,9 +6,11 @@ import sys
 
 def main() -> None:
     """Runs the command line and ends the process with its exit code."""
-    from nmt.cli import run
+    from nmt.cli import leave, run
 
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    leave(code)
+    sys.exit(code)
 
 
 def _leave_working_folder() -> None:

@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from enum import StrEnum
@@ -18,11 +19,13 @@ from typing import Annotated
 import typer
 import typer.main
 
-from nmt.errors import EXIT_PIPE_CLOSED, EnvironmentFault, NmtError, UsageError
+from nmt.errors import EXIT_PIPE_CLOSED, EnvironmentFault, NmtError, SaidElsewhere, UsageError
+from nmt.processes import several, speaks
 from nmt.version import VERSION
 
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
+_SILENT_SECONDS = 2.0
 
 # typer keeps its own copy of click and does not name this class; BadParameter is one.
 _TyperUsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -110,6 +113,9 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print parameters, memory and time; needs no data, trains nothing.")
     ] = False,
+    check_kernels: Annotated[
+        bool, typer.Option("--check-kernels", help="Compare fast forms with plain ones here, train nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train a model, or go on with a run that was stopped. Everything goes to runs/NAME/.
@@ -121,14 +127,22 @@ def train(
     from nmt.console import Console
     from nmt.recipe_file import load_recipe
 
-    if as_json and not dry_run:
-        raise UsageError("--json goes with --dry-run", "a run's own log is JSON: runs/NAME/log.jsonl")
+    if as_json and not (dry_run or check_kernels):
+        raise UsageError(
+            "--json goes with --dry-run or --check-kernels", "a run's own log is JSON: runs/NAME/log.jsonl"
+        )
+    if dry_run and check_kernels:
+        raise UsageError("--dry-run and --check-kernels are two things", "ask for one at a time")
     loaded = load_recipe(recipe, overrides or ())
-    if dry_run:
-        from nmt.commands.dry_run import dry_run as plan_of
-
-        plan = plan_of(loaded, device.value)
-        print(plan.as_json() if as_json else "\n".join(plan.lines()))
+    if dry_run or check_kernels:
+        if dry_run:
+            from nmt.commands.dry_run import dry_run as told_of
+        else:
+            from nmt.commands.check_kernels import check_kernels as told_of
+        if not speaks():
+            return
+        told = told_of(loaded, device.value)
+        print(told.as_json() if as_json else "\n".join(told.lines()))
         return
     from nmt.commands.train import train
 
@@ -281,19 +295,22 @@ def run(args: Sequence[str]) -> int:
         return _refuse(error, shows_traceback)
     except KeyboardInterrupt:
         _discard_stdout()
-        _print("error: interrupted")
+        if speaks():
+            _print("error: interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         _discard_stdout()
         return EXIT_PIPE_CLOSED
     except MemoryError:
         fault = EnvironmentFault("there is not enough memory", "use smaller batches or a smaller model")
+        fault.own = True
         return _refuse(fault, shows_traceback)
     except OSError as error:
         fault = _machine_fault(error)
         if fault is None:
             raise
         _discard_stdout()
+        fault.own = True
         return _refuse(fault, shows_traceback)
 
 
@@ -363,6 +380,10 @@ def _machine_fault(error: OSError) -> EnvironmentFault | None:
 
 
 def _refuse(error: NmtError, shows_traceback: bool) -> int:
+    if isinstance(error, SaidElsewhere) or not (error.own or speaks()):
+        # torchrun ends all when one ends: the one that speaks must not be ended before it has.
+        time.sleep(_SILENT_SECONDS)
+        return error.exit_code
     # Results so far come first, where the two share a terminal; if they cannot be written, the error still can.
     try:
         sys.stdout.flush()
@@ -384,6 +405,19 @@ def _report_bug(kind: type[BaseException], error: BaseException, trace: Tracebac
     with contextlib.suppress(OSError):
         traceback.print_exception(kind, error, trace)
     _print("error: this is a fault of nmt, not yours: please report it, with the lines above")
+    leave(EXIT_BUG)
+
+
+def leave(code: int) -> None:
+    """Ends one of several processes at once where the training has failed; otherwise Python ends as usual.
+
+    As usual it would wait for threads of torch that wait for processes that are gone.
+    """
+    if code and several():
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
 
 
 def _discard_stdout() -> None:

@@ -13,6 +13,8 @@ class NmtError(Exception):
     """
 
     exit_code: int = 1
+    own: bool = False
+    """Whether only this one of several processes says it, so that none must keep silent for the others."""
 
     def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(what)
@@ -78,3 +80,11 @@ class Stopped(NmtError):
     def __init__(self, what: str, hint: str, signal_number: int) -> None:
         super().__init__(what, hint)
         self.exit_code = 128 + signal_number
+
+
+class SaidElsewhere(NmtError):
+    """Another process of the same training has said why it ends: this one ends like it, and without a word."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("said by another process")
+        self.exit_code = exit_code

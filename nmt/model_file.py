@@ -30,6 +30,7 @@ from nmt.errors import EnvironmentFault, ModelError
 from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
 from nmt.recipe import Recipe
+from nmt.recipe_section import with_new_names
 
 FORMAT = 1
 NEEDS = "0.1.0"
@@ -264,7 +265,7 @@ def _first(fault: ValidationError) -> str:
 
 def _recipe(path: Path, values: dict[str, Any]) -> Recipe:
     try:
-        return Recipe.model_validate_json(json.dumps(values))
+        return Recipe.model_validate_json(json.dumps(with_new_names(values)))
     except ValidationError as fault:
         raise ModelError(f"{path}: its recipe is not one of this nmt: {_first(fault)}", _DAMAGED) from None
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from nmt.recipe_section import RENAMED
 from nmt.yaml_values import Path, Refused, dotted, plain_scalar, shortened
 
 # Looking for near names takes a while, and nobody reads more.
@@ -252,6 +253,8 @@ def _did_you_mean(word: str | None) -> str:
 
 
 def _unknown_key_hint(path: Path, section: type[BaseModel], schema: type[BaseModel]) -> str:
+    if now := RENAMED.get(dotted(path)):
+        return f"it is called {now} now"
     key = str(path[-1])
     elsewhere = [dotted(found) for found in _all_paths(schema) if found[-1] == key]
     near = _near(key, _keys(section))

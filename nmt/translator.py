@@ -21,7 +21,7 @@ from nmt.corpus.tokenizer import Tokenizer, Words, split_words
 from nmt.errors import EnvironmentFault, UsageError
 from nmt.model_file import build, read_model
 from nmt.models.contract import Seq2Seq
-from nmt.ops.choose import choose_device, translation_dtype
+from nmt.ops.choose import choose_device, translation_dtype, translation_kernels
 from nmt.recipe import SearchConfig
 from nmt.search.beam import Hypothesis, search
 
@@ -151,8 +151,10 @@ class Translator:
         chosen = dtype or translation_dtype(where, m.recipe.compute.dtype)
         compute = m.recipe.compute.model_copy(update={"dtype": chosen})
         m = replace(m, recipe=m.recipe.model_copy(update={"compute": compute}))
+        model = build(m, where)
+        model.use(translation_kernels(compute.kernels, where, chosen, model.all_operations()))
         return cls(
-            build(m, where),
+            model,
             m.src_tokenizer,
             m.tgt_tokenizer,
             m.recipe.search,

@@ -9,6 +9,10 @@ import torch
 # The tensors of tests are small: threads cost more than they give, and tests that run side by side share few cores.
 torch.set_num_threads(1)
 
+# Where there is no GPU, Triton's kernels run in its interpreter, which it must know before it is imported.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

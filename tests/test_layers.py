@@ -53,6 +53,8 @@ WITHOUT_TORCH = {"ground", "console", "cli"}
 IMPORTS_IN_FUNCTIONS = {
     ("nmt.__main__", "nmt.cli"),  # after the working folder is out of the path
     ("nmt.corpus.moses", "sacremoses"),  # 0.4 s, for one kind of vocabulary
+    ("nmt.ops.choose", "nmt.ops.additive_triton"),  # Triton is never imported where nothing of it can run
+    ("nmt.ops.choose", "nmt.ops.packed_triton"),
     ("nmt.commands.prepare", "nmt.corpus.fetch"),  # nothing that knows the network is loaded unless asked for
 }
 

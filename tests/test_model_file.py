@@ -84,6 +84,14 @@ def test_what_is_written_is_read(path: Path) -> None:
     assert all(torch.equal(read.weights[name], wrote.weights[name]) for name in read.weights)
 
 
+def test_a_model_of_an_older_nmt_is_read_under_the_new_names_of_its_keys(path: Path) -> None:
+    tensors, metadata = taken_apart(path)
+    train = metadata["recipe"]["train"]
+    train["accumulate"] = train.pop("grad_parts") + 2
+    put_together(path, tensors, metadata)
+    assert read_model(path).recipe.train.grad_parts == 3
+
+
 def test_equal_models_are_equal_files_and_hold_no_path(path: Path, tmp_path: Path) -> None:
     again = tmp_path / "elsewhere" / "other.safetensors"
     write_model(again, read_model(path))

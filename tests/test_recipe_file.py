@@ -159,6 +159,15 @@ def test_the_message_of_the_design(recipe_path: Path) -> None:
     ]
 
 
+def test_a_key_that_was_renamed_is_told_its_new_name(recipe_path: Path) -> None:
+    changed = SMALL.replace("train: {", "train: {accumulate: 4, ")
+    assert changed != SMALL
+    [what, hint] = faults(recipe_path, changed)
+    assert what.endswith("train.accumulate is not a key of TrainConfig")
+    assert hint == "  it is called train.grad_parts now"
+    assert faults(recipe_path, SMALL, "train.accumulate=4")[1] == hint
+
+
 ALL_FAULTS = """\
 error: r.yaml:1: name must be up to 100 letters, digits and . _ - that begin with a letter or digit, \
 not the text '../x'
@@ -195,7 +204,7 @@ error: r.yaml:16: train.upates is not a key of TrainConfig
 error: r.yaml:17: train.lr must be a number above 0, not -1
 error: r.yaml:18: train.beam is not a key of TrainConfig
   did you mean: search.beam
-error: r.yaml:19: train.optimizer.kind must be adam, adadelta or sgd, not the text 'adm'
+error: r.yaml:19: train.optimizer.kind must be adam, adadelta, sgd or muon, not the text 'adm'
   did you mean: adam
 error: r.yaml:20: train.schedule.kind is missing
   give constant, inverse_sqrt, noam, linear, plateau or halving
@@ -248,7 +257,7 @@ train:
         ("average: {count: 51}", "train.average.count must be a whole number of at least 2 and at most 50, not 51"),
         ("average: 3", "train.average must be a mapping or null, not 3"),
         ("loss_per: [token]", "train.loss_per must be token or sentence, not a list"),
-        ("optimizer: [adam]", "train.optimizer must be a mapping with kind: adam, adadelta or sgd, not a list"),
+        ("optimizer: [adam]", "train.optimizer must be a mapping with kind: adam, adadelta, sgd or muon, not a list"),
         ("optimizer: {kind: adam, betas: [0.9]}", "train.optimizer.betas is too short"),
         ("optimizer: {kind: adam, betas: [0.9, 0.98, 1]}", "train.optimizer.betas must be a list of 2"),
         ("optimizer: {kind: sgd, nesterov: true}", "train.optimizer: nesterov needs momentum above 0"),
@@ -779,4 +788,4 @@ def test_the_schema_holds_every_key_with_a_description() -> None:
     assert set(schema["properties"]) == set(Recipe.model_fields)
     assert "batch_tokens" in schema["$defs"]["TrainConfig"]["properties"]
     assert schema["$defs"]["TrainConfig"]["additionalProperties"] is False
-    assert "description" in schema["$defs"]["TrainConfig"]["properties"]["accumulate"]
+    assert "description" in schema["$defs"]["TrainConfig"]["properties"]["grad_parts"]

@@ -14,7 +14,8 @@ import torch
 from nmt.errors import UsageError
 from nmt.models.build import build_model
 from nmt.ops.choose import choose_device
-from nmt.recipe import SGD, Optimizer, Recipe
+from nmt.recipe import Recipe
+from nmt.recipe_optim import SGD, Optimizer
 from nmt.training.cost import batch_cost, on_meta, product_rate
 
 LENGTH = 25
@@ -60,7 +61,7 @@ class Plan:
     """Sizes of the model of a recipe, and what its training takes.
 
     parts: every parameter, a tied one once. src_vocab, tgt_vocab: ids, as the recipe's tokenizer.vocab says. sentences,
-    length: the batch that activations and time are of; accumulate: the parts that it is cut into; row_tokens: positions
+    length: the batch that activations and time are of; grad_parts: the parts that it is cut into; row_tokens: positions
     of a row, for a layout of several sentences a row.
     """
 
@@ -72,7 +73,7 @@ class Plan:
     parameters: int
     sentences: int
     length: int
-    accumulate: int
+    grad_parts: int
     layout: str
     row_tokens: int | None
     dtype: str
@@ -113,7 +114,7 @@ class Plan:
         return next(i for i, other in enumerate(self.parts) if _module(other) == _module(part))
 
     def _memory_lines(self) -> list[str]:
-        memory, rows = self.memory, -(-self.sentences // self.accumulate)
+        memory, rows = self.memory, -(-self.sentences // self.grad_parts)
         total = memory.weights + memory.gradients + memory.optimizer + memory.activations
         return [
             f"memory: {_size(total)}: weights {_size(memory.weights)}, gradients {_size(memory.gradients)}, "
@@ -144,7 +145,7 @@ def dry_run(recipe: Recipe, device: str = "auto") -> Plan:
     train, dtype = recipe.train, getattr(torch, recipe.compute.dtype)
     length = min(LENGTH, recipe.corpus.max_len)
     sentences = train.batch_sentences or max(1, (train.batch_tokens or 0) // length)
-    rows = -(-sentences // train.accumulate)
+    rows = -(-sentences // train.grad_parts)
     times_seen = 2 if train.r_drop else 1
     try:
         with on_meta():
@@ -175,7 +176,7 @@ def dry_run(recipe: Recipe, device: str = "auto") -> Plan:
         parameters=total,
         sentences=sentences,
         length=length,
-        accumulate=train.accumulate,
+        grad_parts=train.grad_parts,
         layout=train.layout,
         row_tokens=train.row_tokens if train.layout == "rows" else None,
         dtype=recipe.compute.dtype,

@@ -3,6 +3,8 @@
 import hashlib
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,16 +14,21 @@ from torch import Tensor
 from nmt import durable
 from nmt.commands.prepare import prepare
 from nmt.corpus.shards import Prepared
-from nmt.errors import DataError, Stopped
+from nmt.errors import DataError, EnvironmentFault, Stopped
 from nmt.metrics import Score, bleu, offline_tokenizer_for
 from nmt.model_file import ModelFile, read_model, write_model
 from nmt.models.build import build_model
 from nmt.models.initialize import initialize
-from nmt.ops.choose import choose_device, translation_dtype
+from nmt.ops.choose import choose_device, choose_kernels, translation_dtype
+from nmt.processes import place
 from nmt.recipe import Recipe
 from nmt.recipe_file import dump_recipe
 from nmt.runs import now
-from nmt.training.allocator import keep_memory
+from nmt.talk import Silence
+from nmt.training.agreement import hold_alike
+from nmt.training.allocator import forget_shapes, keep_memory
+from nmt.training.cost import on_meta
+from nmt.training.distributed import Group, join
 from nmt.training.progress import fixed_keys
 from nmt.training.stopping import StopRequest
 from nmt.training.trainer import Publish, Reporter, Trainer
@@ -51,58 +58,79 @@ def train(
     """Trains what the recipe describes and returns what came out; raises Stopped when a signal ended it early,
     saved.
     """
+    target = _own_device(choose_device(device), place().local_rank)
+    with join(target, recipe.train.grad_parts, recipe.compute.timeout_seconds) as group:
+        return _train(
+            recipe, recipe_path, target, reporter if group.first else Silence(), runs / recipe.name, stop, group
+        )
+
+
+def _train(
+    recipe: Recipe,
+    recipe_path: Path,
+    device: torch.device,
+    reporter: Reporter,
+    run: Path,
+    stop: StopRequest | None,
+    group: Group,
+) -> Trained:
     keep_memory()
-    torch.set_num_threads(recipe.compute.threads or len(os.sched_getaffinity(0)))
+    forget_shapes()
+    torch.set_num_threads(recipe.compute.threads or max(1, len(os.sched_getaffinity(0)) // group.local_size))
     torch.use_deterministic_algorithms(recipe.compute.deterministic)
-    target_device = choose_device(device)
+    with on_meta():
+        operations = build_model(recipe.model, *recipe.tokenizer.sizes).all_operations()
+    choice = choose_kernels(recipe.compute.kernels, device, recipe.compute.dtype, operations)
     parent = None if recipe.train.init is None else recipe_path.parent / recipe.train.init
     origin = None if parent is None else read_model(parent)
     tokenizers = None if origin is None else (origin.src_tokenizer, origin.tgt_tokenizer)
-    prepared = prepare(recipe, recipe_path, say=reporter.say, tokenizers=tokenizers)
-    run = runs / recipe.name
-    durable.make_folder(run)
-    with durable.lock(run / ".lock"), stop or StopRequest() as request:
-        for warning in durable.clean_leftovers(run):
-            reporter.say(f"warning: {warning}")
-        durable.probe(run)
-        kept_recipe = dump_recipe(recipe)
+    prepared = group.in_turn(lambda: prepare(recipe, recipe_path, say=reporter.say, tokenizers=tokenizers))
+    kept_recipe = dump_recipe(recipe)
+    versions = {"nmt": VERSION, "torch": torch.__version__, "python": platform.python_version()}
+    hold_alike(group, recipe=_sha256(kept_recipe.encode()), text=prepared.folder.name, versions=str(versions))
+    with _sole_writer(run, reporter) if group.first else nullcontext(), stop or StopRequest(group.size > 1) as request:
         model = build_model(recipe.model, *(t.n_ids for t in prepared.tokenizers))
         torch.manual_seed(recipe.train.seed)
         initialize(model, recipe.model.initialization)
+        model.use(choice.kernels)
         if origin is not None:
             _take_over(model, origin, parent)
         lineage = {
             "data": prepared.folder.name,
-            "parent": None if parent is None else hashlib.sha256(parent.read_bytes()).hexdigest(),
+            "parent": None if parent is None else _sha256(parent.read_bytes()),
             "nmt": VERSION,
             "torch": torch.__version__,
         }
         publish = _publisher(run / "model.safetensors", recipe, prepared, lineage)
-        trainer = Trainer(recipe, model, prepared, run, target_device, reporter, publish)
+        trainer = Trainer(recipe, model, prepared, run, device, reporter, publish, group)
         trainer.begin({**fixed_keys(recipe), "data": lineage["data"], "parent": lineage["parent"]})
-        durable.write_file(run / "recipe.yaml", kept_recipe.encode())
+        if group.first:
+            durable.write_file(run / "recipe.yaml", kept_recipe.encode())
         start = {
             "time": now(),
             "update": trainer.progress.update,
             "commit": _commit(),
-            "versions": {"nmt": lineage["nmt"], "torch": torch.__version__, "python": platform.python_version()},
-            "device": _device_name(target_device),
+            "versions": versions,
+            "device": _device_name(device),
+            "processes": group.size,
             "threads": torch.get_num_threads(),
             "dtype": recipe.compute.dtype,
-            "kernels": recipe.compute.kernels,
+            "kernels": {"asked": recipe.compute.kernels, **choice.forms},
             "seed": recipe.train.seed,
             "recipe_file": str(recipe_path),
-            "recipe": hashlib.sha256(kept_recipe.encode()).hexdigest(),
+            "recipe": _sha256(kept_recipe.encode()),
             "data": lineage["data"],
             "parameters": sum(p.numel() for p in model.parameters()),
-            "same_bytes": target_device.type == "cpu" or recipe.compute.deterministic,
+            "same_bytes": device.type == "cpu" or recipe.compute.deterministic,
         }
         trainer.log.write("start", **start)
         reporter.say(
             f"{recipe.name}: {recipe.model.kind}, {start['parameters']:,} parameters, {start['device']}, "
-            f"{recipe.compute.dtype}, {start['threads']} threads"
+            f"{recipe.compute.dtype}, {f'{group.size} processes with ' if group.size > 1 else ''}"
+            f"{start['threads']} threads"
             + (f"; going on from update {trainer.progress.update:,}" if trainer.progress.update else "")
         )
+        reporter.say(str(choice))
         reason = trainer.run(request)
         reporter.live("")
         return _finish(trainer, recipe, prepared, run, reason, request)
@@ -114,17 +142,17 @@ def _finish(trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, rea
     assert progress.best is not None, "the last update is always validated"
     trainer.model.compute_dtype = getattr(torch, translation_dtype(trainer.device, recipe.compute.dtype))
     updates = [progress.best.update]
-    weights = trainer.best_weights(updates)
+    weights = trainer.kept_weights(updates)
     trainer.load_weights(weights)
     result = trainer.measure()
-    _heed(stop)
-    averaged = trainer.kept_candidates()
+    _heed(stop, trainer.group)
+    averaged = trainer.candidates()
     if len(averaged) > 1:
-        mean = trainer.best_weights(averaged)
+        mean = trainer.kept_weights(averaged)
         trainer.load_weights(mean)
         of_mean = trainer.measure()
         say(f"average of updates {', '.join(map(str, averaged))}: BLEU {of_mean.bleu.score:.2f}")
-        _heed(stop)
+        _heed(stop, trainer.group)
         if of_mean.bleu.score >= result.bleu.score:
             updates, weights, result = averaged, mean, of_mean
         trainer.load_weights(weights)
@@ -132,11 +160,12 @@ def _finish(trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, rea
     if prepared.test is not None:
         shard = prepared.test
         sources = [shard.src_ids(i) for i in range(len(shard))]
-        translations = translate(trainer.model, sources, prepared.tokenizers[1], recipe.search)
-        _heed(stop)
+        translations = translate(trainer.model, sources, prepared.tokenizers[1], recipe.search, trainer.group)
+        _heed(stop, trainer.group)
         tokenize = offline_tokenizer_for(recipe.corpus.tgt)
         test = scores["test"] = bleu(translations, [shard.tgt_lines()], tokenize=tokenize)
-    trainer.publish(weights, updates, scores)
+    if trainer.group.first:
+        trainer.publish(weights, updates, scores)
     why = {
         "updates": f"all {recipe.train.updates:,} updates are done",
         "patience": "BLEU has stopped rising",
@@ -158,13 +187,42 @@ def _finish(trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, rea
     return Trained(model, reason, result.bleu, test)
 
 
-def _heed(stop: StopRequest) -> None:
-    if stop.signal_number is not None:
+def _heed(stop: StopRequest, group: Group) -> None:
+    asked = max(group.gather(stop.signal_number or 0))
+    if asked:
         raise Stopped(
             "stopped before the final scores; all updates are done and saved",
             "the same command goes on from here",
-            stop.signal_number,
+            asked,
         )
+
+
+@contextmanager
+def _sole_writer(run: Path, reporter: Reporter) -> Iterator[None]:
+    """The run's folder, for this process alone, once it is seen that it can be written."""
+    durable.make_folder(run)
+    with durable.lock(run / ".lock"):
+        for warning in durable.clean_leftovers(run):
+            reporter.say(f"warning: {warning}")
+        durable.probe(run)
+        yield
+
+
+def _own_device(device: torch.device, local_rank: int) -> torch.device:
+    """Each process of a machine has a GPU of its own."""
+    if device.type != "cuda" or place().size == 1:
+        return device
+    count = torch.cuda.device_count()
+    if local_rank >= count:
+        raise EnvironmentFault(
+            f"process {local_rank} of this machine has no GPU: there are {count}", f"use --nproc-per-node {count}"
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _publisher(path: Path, recipe: Recipe, prepared: Prepared, lineage: dict[str, object]) -> Publish:

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nmt.ops import additive, luong
+from nmt.ops import luong
+from nmt.ops.choose import PLAIN, Kernels
 from nmt.ops.linear import linear
 
 Score = Literal["dot", "general", "concat", "location"]
@@ -28,6 +29,8 @@ class LuongAlignment(nn.Module):
     d_query in W_p. Location with a local reach, which the paper does not combine: the softmax is inside
     the window, and S counts the first `max_source` words alone.
     """
+
+    kernels: Kernels = PLAIN
 
     def __init__(
         self,
@@ -73,14 +76,13 @@ class LuongAlignment(nn.Module):
         keep = self.visible(keep)
         if self.score == "location" and self.reach == "global":
             return luong.location_weights(query, self._matrix(), keep)
-        scores = self._scores(query, keys, keep.shape[1])
         if self.reach == "global":
-            return luong.weigh(scores, keep[:, None])
+            return self._align(query, keys, keep[:, None])
         if self.W_p is None or self.v_p is None:
             p = luong.monotonic_position(position, keep, self.window)
-            return luong.weigh(scores, luong.window(p, keep, self.window))
+            return self._align(query, keys, luong.window(p, keep, self.window))
         p = luong.predicted_position(query, self.W_p, self.v_p, keep)
-        inside = luong.weigh(scores, luong.window(p, keep, self.window))
+        inside = self._align(query, keys, luong.window(p, keep, self.window))
         return inside * luong.gaussian(p, keep.shape[1], self.window)
 
     def attend(
@@ -90,13 +92,19 @@ class LuongAlignment(nn.Module):
         a = self.weights(query, position, keys, keep)
         return a.to(annotations.dtype) @ annotations, a
 
-    def _scores(self, query: Tensor, keys: Tensor, n_keys: int) -> Tensor:
-        if self.score == "location":
-            return luong.location_score(query, self._matrix(), n_keys)
+    def _align(self, query: Tensor, keys: Tensor, may: Tensor) -> Tensor:
+        """align(h_t, h_s), equation 7, over the positions of `may` (B, Q or 1, S)."""
         if self.score == "concat":
             assert self.v_a is not None
-            return additive.score(linear(query, self._matrix()[:, : self.d_query]), keys, self.v_a)
-        return luong.dot_score(query, keys)
+            return self.kernels.additive_align(linear(query, self._matrix()[:, : self.d_query]), keys, self.v_a, may)
+        if self.score == "location":
+            return luong.weigh(luong.location_score(query, self._matrix(), may.shape[-1]), may)
+        return luong.weigh(luong.dot_score(query, keys), may)
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """What of it has forms to choose from."""
+        return ("additive",) if self.score == "concat" else ()
 
     def _matrix(self) -> Tensor:
         assert self.W_a is not None
@@ -105,6 +113,9 @@ class LuongAlignment(nn.Module):
 
 class AdditiveAlignment(nn.Module):
     """alpha and c of Bahdanau et al. 2015 (A.1.2): e_j = v_a . tanh(W_a s + U_a h_j + b_a), over the whole source."""
+
+    kernels: Kernels = PLAIN
+    operations = ("additive",)
 
     def __init__(self, d_query: int, d_memory: int, d_align: int) -> None:
         super().__init__()
@@ -122,4 +133,4 @@ class AdditiveAlignment(nn.Module):
         """c (B, Q, D) in the dtype of annotations (B, S, D) and alpha (B, Q, S) float32, for queries s (B, Q, H); the
         target position (B, Q), which Luong's attention may ask for, says nothing here.
         """
-        return additive.attend(linear(query, self.W_a.weight), keys, annotations, self.v_a, keep)
+        return self.kernels.additive_attend(linear(query, self.W_a.weight), keys, annotations, self.v_a, keep)

@@ -55,6 +55,7 @@ def decode_fed(
             D=alignment.window,
             n_query=0 if W_q is None else len(W_q),
             n_predict=0 if W_p is None else len(W_p),
+            steps=alignment.kernels.additive_steps,
         ),
         v=None if alignment.v_a is None else alignment.v_a.to(dtype),
         v_p=alignment.v_p,

@@ -79,8 +79,8 @@ class LinearCrossAttention(CrossProjections):
         keys, values = take_apart(own.keys, keep.apart.keys), take_apart(own.values, keep.apart.keys)
         return Summary(linear_attention.sums(keys, values, keep.apart.keep), keys)
 
-    def forward(self, x: Tensor, seen: Summary, keep: Keep = None) -> Tensor:
-        """x (B, Q, D) -> (B, Q, D): what it costs does not depend on S. keep: bounds of sentences, where there are."""
+    def forward(self, x: Tensor, seen: Summary, keep: Bounds) -> Tensor:
+        """x (B, Q, D) -> (B, Q, D): what it costs does not depend on S. The sums know a mask `keep` already."""
         query = self.query(x)
         if not isinstance(keep, Within):
             return self.merge(linear_attention.look_up(query, seen.sums))

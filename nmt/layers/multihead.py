@@ -172,13 +172,12 @@ class CrossAttention(CrossProjections):
         super().__init__(d_model, n_heads, n_kv_heads, bias, qk_norm)
         self.dropout = dropout
 
-    def look(self, x: Tensor, seen: KeysValues, keep: Keep) -> Tensor:
+    def forward(self, x: Tensor, seen: KeysValues, keep: Keep) -> Tensor:
         """x (B, Q, D) -> (B, Q, D) in the dtype of x."""
         dropout = self.dropout if self.training else 0.0
         return self.merge(attend(self.query(x), seen.keys, seen.values, keep, dropout))
 
-    def forward(self, x: Tensor, seen: KeysValues, keep: Tensor) -> tuple[Tensor, Tensor]:
-        """The same with its weights: keep as in ops.dot.attend -> (B, Q, D), weights (B, H, Q, S) float32."""
-        dropout = self.dropout if self.training else 0.0
-        context, weights = dot.attend(self.query(x), seen.keys, seen.values, keep, dropout)
+    def look(self, x: Tensor, seen: KeysValues, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """The same without dropout, keep as in ops.dot.attend, and the weights (B, H, Q, S) float32."""
+        context, weights = dot.attend(self.query(x), seen.keys, seen.values, keep)
         return self.merge(context), weights

@@ -45,12 +45,12 @@ Keep = Bounds | None
 def attend(query: Tensor, keys: Tensor, values: Tensor, keep: Keep, drop: float = 0.0) -> Tensor:
     """Scaled dot-product attention to what may be seen; shapes as in ops.dot.attend -> context (B, H, Q, C)."""
     if not isinstance(keep, Within):
-        return dot.attend(query, keys, values, keep, drop)[0]
+        return dot.context(query, keys, values, keep, drop)
     if keep.apart is None:
         return packed.attend(query, keys, values, keep.query_segments, keep.key_segments, keep.causal, drop)
     apart = keep.apart
     keys, values = take_apart(keys, apart.keys), take_apart(values, apart.keys)
-    context, _ = dot.attend(take_apart(query, apart.queries), keys, values, apart.keep, drop)
+    context = dot.context(take_apart(query, apart.queries), keys, values, apart.keep, drop)
     return put_together(context, apart.queries)
 
 

@@ -26,7 +26,8 @@ from torch.nn import functional as F
 from nmt.batch import Batch
 from nmt.layers.recurrent import BidirectionalGRU, Reset
 from nmt.models.contract import Memory, Seq2Seq, State, Step
-from nmt.ops import additive, additive_decoder
+from nmt.ops import additive_decoder
+from nmt.ops.dropout import dropout
 from nmt.ops.gru import gru_step
 from nmt.ops.linear import linear
 
@@ -50,6 +51,7 @@ class BahdanauState(State):
 class Bahdanau(Seq2Seq):
     """The encoder-decoder with additive attention, its decoder as appendix A.2.2 has it."""
 
+    operations = ("additive",)
     U_bias: nn.Parameter | None
 
     def __init__(
@@ -86,14 +88,14 @@ class Bahdanau(Seq2Seq):
         self.projection = nn.Linear(l, n_tgt)  # W_o
         if tied_output:
             self.projection.weight = self.tgt_embed.weight
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
 
     def encode(self, src: Tensor, keep: Tensor) -> BahdanauMemory:
         """Annotations of source ids (B, S), and what the alignment model computes once a sentence (A.2.1, A.1.2)."""
-        x = self.dropout(self._embed(self.src_embed, src.T))  # (S, B, E)
+        x = dropout(self._embed(self.src_embed, src.T), self.dropout, self.training)  # (S, B, E)
         h = self.encoder(x, keep.T)  # (S, B, 2H)
         first_backward = h[0, :, h.shape[-1] // 2 :]
-        annotations = self.dropout(h.transpose(0, 1)).to(self.compute_dtype)  # (B, S, 2H)
+        annotations = dropout(h.transpose(0, 1), self.dropout, self.training).to(self.compute_dtype)  # (B, S, 2H)
         keys = linear(annotations, self.U_a.weight, self.U_a.bias)  # (B, S, A)
         return BahdanauMemory(keep=keep, annotations=annotations, keys=keys, first_backward=first_backward)
 
@@ -108,11 +110,11 @@ class Bahdanau(Seq2Seq):
         memory, s = cast(BahdanauMemory, memory), cast(BahdanauState, state).s  # s_{i-1} (R, H)
         dtype = self.compute_dtype
         B, R = memory.keep.shape[0], s.shape[0]
-        y = self.dropout(self._embed(self.tgt_embed, prev))  # E y_{i-1} (R, E)
+        y = dropout(self._embed(self.tgt_embed, prev), self.dropout, self.training)  # E y_{i-1} (R, E)
         # e_ij = v_a . tanh(W_a s_{i-1} + U_a h_j); alpha_i = softmax(e_i); c_i = sum_j alpha_ij h_j. The hypotheses of
         # a sentence are queries against one set of keys.
         query = linear(s.to(dtype), self.W_a.weight).view(B, R // B, -1)
-        c, weights = additive.attend(query, memory.keys, memory.annotations, self.v_a, memory.keep)
+        c, weights = self.kernels.additive_attend(query, memory.keys, memory.annotations, self.v_a, memory.keep)
         c = c.view(R, -1)  # (R, 2H)
         features = self._readout(s.to(dtype), y, c)
         x = linear(y, self.W.weight, self.W.bias) + linear(c, self.C.weight)  # (R, 3H)
@@ -123,7 +125,7 @@ class Bahdanau(Seq2Seq):
         """Features (B, T, l): the same as stepping, with all that does not depend on s_{i-1} outside of the loop."""
         dtype = self.compute_dtype
         memory = self.encode(batch.src, batch.src_keep)
-        y = self.dropout(self._embed(self.tgt_embed, batch.tgt_in.T))  # (T, B, E)
+        y = dropout(self._embed(self.tgt_embed, batch.tgt_in.T), self.dropout, self.training)  # (T, B, E)
         states, weights = additive_decoder.decode(
             x=linear(y, self.W.weight, self.W.bias),
             s0=self.start(memory, 1, 0).s,
@@ -135,6 +137,7 @@ class Bahdanau(Seq2Seq):
             U_zr=self.U_zr.to(dtype),
             U=self.U.to(dtype),
             u_bias=self.U_bias,
+            steps=self.kernels.additive_steps,
         )  # (T, B, H), (T, B, S)
         c = weights.transpose(0, 1).to(dtype) @ memory.annotations  # (B, T, 2H)
         return self._readout(states.transpose(0, 1).to(dtype), y.transpose(0, 1), c)
@@ -145,7 +148,7 @@ class Bahdanau(Seq2Seq):
     def _readout(self, s: Tensor, y: Tensor, c: Tensor) -> Tensor:
         """t_i = max over pairs of t~_i = U_o s_{i-1} + V_o E y_{i-1} + C_o c_i (A.2.2): (..., l)."""
         pairs = linear(s, self.U_o.weight, self.U_o.bias) + linear(y, self.V_o.weight) + linear(c, self.C_o.weight)
-        return self.dropout(pairs.unflatten(-1, (-1, 2)).amax(dim=-1))
+        return dropout(pairs.unflatten(-1, (-1, 2)).amax(dim=-1), self.dropout, self.training)
 
     def initialize(self) -> None:
         """Appendix B.1: recurrent matrices orthogonal, W_a, U_a N(0, 0.001^2), v_a, biases 0, the rest N(0, 0.01^2)."""

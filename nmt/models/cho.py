@@ -35,6 +35,7 @@ from torch.nn import functional as F
 from nmt.batch import BOS, Batch
 from nmt.layers.recurrent import GRU, Reset
 from nmt.models.contract import Memory, Seq2Seq, State, Step
+from nmt.ops.dropout import dropout
 from nmt.ops.gru import gru_scan, gru_step
 from nmt.ops.linear import linear, wide
 
@@ -92,13 +93,15 @@ class Cho(Seq2Seq):
         if tied_output:
             self.projection.weight = self.tgt_embed.weight
         self.reset = reset
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
 
     def encode(self, src: Tensor, keep: Tensor) -> ChoMemory:
         """The summary c of source ids (B, S), and all that is computed of it once a sentence (A.1)."""
-        x = self.dropout(F.embedding(src.T, self.src_embed.weight).to(self.compute_dtype))  # (S, B, E)
+        x = dropout(
+            F.embedding(src.T, self.src_embed.weight).to(self.compute_dtype), self.dropout, self.training
+        )  # (S, B, E)
         # Padding passes the state through, so the last row holds each sentence's state at its last word.
-        c = self.dropout(self._tanh(self.V, self.encoder(x, keep.T)[-1])).to(x.dtype)  # (B, H)
+        c = dropout(self._tanh(self.V, self.encoder(x, keep.T)[-1]), self.dropout, self.training).to(x.dtype)  # (B, H)
         shares = linear(c, self.C.weight)  # (B, 3H)
         into_reset = None
         if self.reset == "after":
@@ -144,12 +147,12 @@ class Cho(Seq2Seq):
     def _previous(self, ids: Tensor) -> Tensor:
         """e(y_{t-1}): embeddings of ids, zero for the start symbol: (..., E)."""
         y = F.embedding(ids, self.tgt_embed.weight).to(self.compute_dtype)
-        return self.dropout(y.masked_fill((ids == BOS)[..., None], 0.0))
+        return dropout(y.masked_fill((ids == BOS)[..., None], 0.0), self.dropout, self.training)
 
     def _readout(self, h: Tensor, y: Tensor, from_c: Tensor) -> Tensor:
         """s_t = max over pairs of O_h h'_t + O_y e(y_{t-1}) + O_c c (A.1.1): (..., l)."""
         pairs = linear(h.to(y.dtype), self.O_h.weight, self.O_h.bias) + linear(y, self.O_y.weight) + from_c
-        return self.dropout(pairs.unflatten(-1, (-1, 2)).amax(dim=-1))
+        return dropout(pairs.unflatten(-1, (-1, 2)).amax(dim=-1), self.dropout, self.training)
 
     def initialize(self) -> None:
         """Section 4.1.1: recurrent matrices orthogonal (singular vectors of Gaussian ones), others N(0, 0.01^2)."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nmt.batch import Batch, Layout
 from nmt.layers.weight_norm import WeightNormLinear
+from nmt.ops.choose import PLAIN, Kernels
 from nmt.ops.linear import linear, wide
 
 
@@ -58,6 +59,10 @@ class Seq2Seq(nn.Module, ABC):
     layouts: ClassVar[frozenset[Layout]] = frozenset({"padded"})
     compute_dtype: torch.dtype = torch.float32
     """Type of matrix products: float32, or bfloat16 by explicit casts; parameters stay as they are."""
+    kernels: Kernels = PLAIN
+    """Which implementations run: set by `use`, here and in every layer that has a choice."""
+    operations: tuple[str, ...] = ()
+    """What of this model itself, layers aside, has forms to choose from: names of ops/choose.py."""
     projection: nn.Linear | WeightNormLinear
     """Features to logits: weight (V, D) and bias (V,) or None; the loss reads them to go through the vocabulary in
     chunks.
@@ -85,6 +90,16 @@ class Seq2Seq(nn.Module, ABC):
     def settled(self) -> Iterator[None]:
         """While it lasts no parameter changes and none wants a gradient, so a model may keep what it makes of them."""
         yield
+
+    def use(self, kernels: Kernels) -> None:
+        """From now on these implementations run, in the model and its layers."""
+        for module in self.modules():
+            if hasattr(module, "kernels"):
+                vars(module)["kernels"] = kernels
+
+    def all_operations(self) -> set[str]:
+        """What has forms to choose from, in the model and its layers."""
+        return {name for module in self.modules() for name in getattr(module, "operations", ())}
 
     def forward(self, batch: Batch) -> Tensor:
         """Features (B, T, D) of every target position, given the words before it."""

@@ -34,7 +34,7 @@ from torch.nn import functional as F
 from nmt.batch import Batch
 from nmt.layers.recurrent import LSTM, BidirectionalLSTM, Carry
 from nmt.models.contract import Memory, Seq2Seq, State, Step
-from nmt.ops import additive, additive_lstm_decoder
+from nmt.ops import additive_lstm_decoder
 from nmt.ops.dropout import dropout
 from nmt.ops.linear import linear, wide
 
@@ -60,6 +60,8 @@ class GNMTState(State):
 
 class GNMT(Seq2Seq):
     """The encoder-decoder of figure 1."""
+
+    operations = ("additive",)
 
     def __init__(
         self,
@@ -138,6 +140,7 @@ class GNMT(Seq2Seq):
             W_a=self.W_a.weight.to(dtype),
             v=self.v_a.to(dtype),
             U=lowest.U.to(dtype),
+            steps=self.kernels.additive_steps,
         )  # (T, B, D), (T + 1, B, S)
         if uppers:
             p = weights[:T] if self.attention_from == "previous" else weights[1:]
@@ -151,7 +154,7 @@ class GNMT(Seq2Seq):
         """Context (R, D) and weights (R, S) of queries h (R, D): equation 4."""
         R, B = h.shape[0], memory.keep.shape[0]
         query = linear(h.to(self.compute_dtype), self.W_a.weight).view(B, R // B, -1)
-        context, weights = additive.attend(query, memory.keys, memory.annotations, self.v_a, memory.keep)
+        context, weights = self.kernels.additive_attend(query, memory.keys, memory.annotations, self.v_a, memory.keep)
         return context.reshape(R, -1), weights.reshape(R, -1)
 
     def _embed(self, table: nn.Embedding, ids: Tensor) -> Tensor:

@@ -134,17 +134,12 @@ class DecoderLayer(nn.Module):
             return self.cross.summarize(memory, keep)
         return self.cross.project(memory)
 
-    def look(self, y: Tensor, source: Source, keep: Keep) -> Tensor:
-        """Cross-attention: y (B, Q, D) -> (B, Q, D)."""
+    def look(self, y: Tensor, source: Source, keep: Tensor, want_weights: bool) -> tuple[Tensor, Tensor | None]:
+        """Cross-attention: y (B, Q, D) -> (B, Q, D), weights (B, H, Q, S) where they are wanted or there anyway."""
         if isinstance(self.cross, LinearCrossAttention):
-            return self.cross(y, cast(Summary, source), keep)
+            source = cast(Summary, source)
+            return self.cross(y, source, keep), self.cross.weights(y, source, keep) if want_weights else None
         return self.cross.look(y, cast(KeysValues, source), keep)
-
-    def look_and_tell(self, y: Tensor, source: Source, keep: Tensor) -> tuple[Tensor, Tensor]:
-        """The same with its weights (B, H, Q, S)."""
-        if isinstance(self.cross, LinearCrossAttention):
-            return self.cross(y, cast(Summary, source)), self.cross.weights(y, cast(Summary, source), keep)
-        return self.cross(y, cast(KeysValues, source), keep)
 
     def forward(
         self, x: Tensor, keep: Keep, turn: Tensor, source: Source, src_keep: Keep, dtype: torch.dtype
@@ -153,7 +148,7 @@ class DecoderLayer(nn.Module):
         (B, T, D) float32.
         """
         x = self.around_attention(x, lambda y: self.attention(y, keep, turn), dtype)
-        x = self.around_cross(x, lambda y: self.look(y, source, src_keep), dtype)
+        x = self.around_cross(x, lambda y: self.cross(y, cast(Any, source), src_keep), dtype)
         return self.around_feed_forward(x, self.feed_forward, dtype)
 
     def step(
@@ -181,11 +176,8 @@ class DecoderLayer(nn.Module):
 
         def look_at_source(y: Tensor) -> Tensor:
             nonlocal weights
-            y = y.view(B, R // B, -1)  # (B, K, D)
-            if not want_weights:
-                return self.look(y, source, src_keep).view(R, 1, -1)
-            found, by_query = self.look_and_tell(y, source, src_keep)
-            weights = by_query.transpose(1, 2).flatten(0, 1)
+            found, by_query = self.look(y.view(B, R // B, -1), source, src_keep, want_weights)  # (B, K, D)
+            weights = None if by_query is None else by_query.transpose(1, 2).flatten(0, 1)
             return found.view(R, 1, -1)
 
         x = self.around_attention(x, look_back, dtype)

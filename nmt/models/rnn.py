@@ -40,6 +40,7 @@ from nmt.layers.alignment import AdditiveAlignment, LuongAlignment, Reach, Score
 from nmt.layers.input_feeding import decode_fed
 from nmt.layers.recurrent import BidirectionalStack, Carry, Stack
 from nmt.models.contract import Memory, Seq2Seq, State, Step, map_tensors
+from nmt.ops.dropout import dropout
 from nmt.ops.linear import wide
 from nmt.ops.luong import attentional
 
@@ -116,11 +117,13 @@ class RNN(Seq2Seq):
         self.projection = nn.Linear(H, n_tgt)  # W_o
         if tied_output:
             self.projection.weight = self.tgt_embed.weight
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
 
     def encode(self, src: Tensor, keep: Tensor) -> RNNMemory:
         """Annotations of source ids (B, S), the alignment's keys, and what each layer carries at its end."""
-        h, last = self.encoder.scan(self.dropout(self._embed(self.src_embed, src.T)), keep.T)  # (S, B, H)
+        h, last = self.encoder.scan(
+            dropout(self._embed(self.src_embed, src.T), self.dropout, self.training), keep.T
+        )  # (S, B, H)
         if self.attention == "none":
             return RNNMemory(keep=keep, last=last)
         annotations = h.transpose(0, 1).to(self.compute_dtype)
@@ -139,7 +142,7 @@ class RNN(Seq2Seq):
 
     def step(self, prev: Tensor, memory: Memory, state: State, want_weights: bool = False) -> Step:
         """One target position: the layers read [e(y_{t-1}); f_t], all else is in `_position`."""
-        y = self.dropout(self._embed(self.tgt_embed, prev))  # (R, E)
+        y = dropout(self._embed(self.tgt_embed, prev), self.dropout, self.training)  # (R, E)
 
         def advance(fed: Tensor | None, carries: tuple[Carry, ...]) -> tuple[Carry, ...]:
             return self.decoder.step(y if fed is None else torch.cat([y, fed], dim=-1), carries)
@@ -155,7 +158,9 @@ class RNN(Seq2Seq):
         elif self.attention == "bahdanau":
             c, a = self._attend(state.carries[-1][0], state.position, memory)
         fed = state.fed if c is None else c
-        carries = advance(None if fed is None else self.dropout(fed).to(self.compute_dtype), state.carries)
+        carries = advance(
+            None if fed is None else dropout(fed, self.dropout, self.training).to(self.compute_dtype), state.carries
+        )
         s = carries[-1][0]
         if c is None:
             c, a = self._attend(s, state.position, memory)
@@ -179,7 +184,7 @@ class RNN(Seq2Seq):
         layer goes over all target positions at once, and then attention; else what must is in a loop over positions.
         """
         memory = self.encode(batch.src, batch.src_keep)
-        y = self.dropout(self._embed(self.tgt_embed, batch.tgt_in.T))  # (T, B, E)
+        y = dropout(self._embed(self.tgt_embed, batch.tgt_in.T), self.dropout, self.training)  # (T, B, E)
         if self.attention == "none":
             attended = self._without_attention(y, memory)
         elif self.attention == "luong" and not self.input_feeding:
@@ -194,7 +199,7 @@ class RNN(Seq2Seq):
 
     def _without_attention(self, y: Tensor, memory: RNNMemory) -> Tensor:
         c = self._summary(memory, y.shape[1]).expand(len(y), -1, -1)
-        s, _ = self.decoder.scan(torch.cat([y, self.dropout(c)], dim=-1), start=memory.last)
+        s, _ = self.decoder.scan(torch.cat([y, dropout(c, self.dropout, self.training)], dim=-1), start=memory.last)
         return attentional(c, s, self.W_c.weight)
 
     def _attention_last(self, y: Tensor, memory: AttendedMemory) -> Tensor:
@@ -219,7 +224,7 @@ class RNN(Seq2Seq):
         return F.embedding(ids, table.weight).to(self.compute_dtype)
 
     def _out(self, attended: Tensor) -> Tensor:
-        return self.dropout(attended).to(self.compute_dtype)
+        return dropout(attended, self.dropout, self.training).to(self.compute_dtype)
 
     def initialize(self) -> None:
         """Every parameter uniform in [-0.1, 0.1], whatever the choices."""

@@ -105,7 +105,7 @@ class DecoderLayer(nn.Module):
         (B, T, D) float32.
         """
         x = self.around_attention(x, lambda y: self.attention(y, keep), dtype)
-        x = self.around_cross(x, lambda y: self.cross.look(y, memory, src_keep), dtype)
+        x = self.around_cross(x, lambda y: self.cross(y, memory, src_keep), dtype)
         return self.around_feed_forward(x, self.feed_forward, dtype)
 
     def step(
@@ -125,7 +125,7 @@ class DecoderLayer(nn.Module):
 
         def look_at_source(y: Tensor) -> Tensor:
             nonlocal weights
-            found, by_query = self.cross(y.view(B, R // B, -1), memory, src_keep)  # (B, K, D), (B, H, K, S)
+            found, by_query = self.cross.look(y.view(B, R // B, -1), memory, src_keep)  # (B, K, D), (B, H, K, S)
             weights = by_query.transpose(1, 2).flatten(0, 1)
             return found.view(R, 1, -1)
 

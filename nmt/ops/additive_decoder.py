@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from nmt.ops import gru
+from nmt.ops.additive import Steps
+from nmt.ops.linear import product
 
 
 def decode(
@@ -25,6 +27,7 @@ def decode(
     U_zr: Tensor,
     U: Tensor,
     u_bias: Tensor | None = None,
+    steps: type[Steps] = Steps,
 ) -> tuple[Tensor, Tensor]:
     """States before each target position and the attention weights there (Bahdanau et al. 2015, A.1.2 and A.2.2).
 
@@ -33,11 +36,11 @@ def decode(
     keys    (B, S, A): U_a h + b_a;  values (B, S, 3H): C h;  keep (B, S) bool
     W_a     (A, H);  v (A,);  U_zr (2H, H);  U (H, H): their dtype is that of the products
     u_bias  (H,) where the reset gate acts after the recurrent matrix (ops/gru.py)
+    steps   how each step looks at the keys, and what of that is kept for the backward
     -> states (T, B, H) float32: s_0 .. s_{T-1}; weights (T, B, S) float32.
-    The state after the last position is not computed: nothing asks for it. Keeps T*B*S*A numbers of keys' type for the
-    backward.
+    The state after the last position is not computed: nothing asks for it.
     """
-    return _Decode.apply(x, s0, keys, values, keep, W_a, v, U_zr, U, u_bias)  # pyright: ignore[reportReturnType]
+    return _Decode.apply(x, s0, keys, values, keep, W_a, v, U_zr, U, u_bias, steps)  # pyright: ignore[reportReturnType]
 
 
 class _Decode(torch.autograd.Function):
@@ -54,57 +57,51 @@ class _Decode(torch.autograd.Function):
         U_zr: Tensor,
         U: Tensor,
         u_bias: Tensor | None,
+        steps: type[Steps],
     ) -> tuple[Tensor, Tensor]:
         T, B, H = x.shape[0], x.shape[1], U.shape[0]
-        S, A = keys.shape[1], keys.shape[2]
+        A = keys.shape[2]
         recurrent = gru.state_matrix(U_zr, U, u_bias)
         from_state = torch.cat([W_a, recurrent])  # one product gives the query and the gates' share
-        hide = torch.zeros((B, S), dtype=s0.dtype, device=x.device).masked_fill_(~keep, float("-inf"))
+        hide = torch.zeros(keep.shape, dtype=s0.dtype, device=x.device).masked_fill_(~keep, float("-inf"))
         states = x.new_empty((T, B, H), dtype=s0.dtype)
-        weights = x.new_empty((T, B, S), dtype=s0.dtype)
         parts = gru.parts_of(x, u_bias, s0.dtype)
-        tanhs = keys.new_empty((T, B, S, A))
+        weights = x.new_empty((T, *keep.shape), dtype=s0.dtype)
+        attention = steps(keys, v, T)
         states[0] = s0
         for t in range(T):
-            q = states[t].to(U.dtype) @ from_state.T  # the query (B, A), then the share of z, r
-            tanh = torch.add(keys, q[:, None, :A], out=tanhs[t]).tanh_()  # (B, S, A)
-            weights[t] = ((tanh @ v).to(s0.dtype) + hide).softmax(dim=-1)
+            q = product(states[t].to(U.dtype), from_state)  # the query (B, A), then the share of z, r
+            look = attention.look(t, q[:, :A], hide, out=weights[t])  # (B, S)
             if t == T - 1:
                 break
-            parts[t, :, -3 * H :].add_(torch.bmm(weights[t][:, None].to(values.dtype), values)[:, 0])
+            parts[t, :, -3 * H :].add_(torch.bmm(look[:, None].to(values.dtype), values)[:, 0])
             parts[t, :, :-H].add_(q[:, A:])
             gru.finish(parts[t], states[t], U, None, out=states[t + 1])
-        ctx.save_for_backward(keys, values, W_a, v, recurrent, U, u_bias, states, weights, parts, tanhs)
-        ctx.x_dtype = x.dtype
+        ctx.save_for_backward(keys, values, W_a, v, recurrent, U, u_bias, states, weights, parts, attention.kept)
+        ctx.x_dtype, ctx.steps = x.dtype, steps
         return states, weights
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         dstates, dweights = grads
-        keys, values, W_a, v, recurrent, U, u_bias, states, weights, parts, tanhs = ctx.saved_tensors
+        keys, values, W_a, v, recurrent, U, u_bias, states, weights, parts, kept = ctx.saved_tensors
         T, B, H = states.shape
         dparts = gru.slopes(parts, states)
         dparts[T - 1] = 0.0
         dx = dparts[:, :, -3 * H :]
         dq = keys.new_empty((T, B, W_a.shape[0]))
-        dscores = torch.empty_like(weights)
-        dkeys = torch.zeros_like(keys, dtype=states.dtype)  # of tanh's argument, still to be multiplied by v
-        one = keys.new_ones(())
+        attention = ctx.steps(keys, v, T, kept)
         ds = torch.zeros_like(states[0])
         for t in range(T - 1, -1, -1):
             dp = dweights[t]
             if t < T - 1:
                 ds = gru.finish_backward(ds, dparts[t], parts[t], states[t], recurrent, U)
                 dp = dp + torch.bmm(values, dx[t].to(values.dtype)[:, :, None])[:, :, 0].to(states.dtype)
-            dscores[t] = weights[t] * (dp - (dp * weights[t]).sum(dim=-1, keepdim=True))
-            # d(v . tanh(u)) / du = v (1 - tanh^2); v comes in after the sums over positions.
-            g = torch.addcmul(one, tanhs[t], tanhs[t], value=-1.0).mul_(dscores[t].to(keys.dtype)[:, :, None])
-            dkeys += g
-            dq[t] = g.sum(dim=1) * v
-            ds = ds + (dq[t].to(W_a.dtype) @ W_a).to(states.dtype) + dstates[t]
+            dq[t] = attention.look_backward(t, weights[t], dp)
+            ds = ds + product(dq[t].to(W_a.dtype), W_a.T).to(states.dtype) + dstates[t]
         dtype = U.dtype
         dU_zr, dU, du_bias = gru.parameter_gradients(dparts[: T - 1], parts[: T - 1], states[: T - 1], dtype, u_bias)
         dW_a = dq.flatten(0, 1).T @ states.flatten(0, 1).to(dtype)
-        dv = dscores.flatten().to(dtype) @ tanhs.flatten(0, 2)
+        dkeys, dv = attention.gradients()
         dvalues = weights.permute(1, 2, 0).to(dtype) @ dx.transpose(0, 1).to(dtype)  # (B, S, T) (B, T, 3H)
-        return dx.to(ctx.x_dtype), ds, (dkeys * v).to(keys.dtype), dvalues, None, dW_a, dv, dU_zr, dU, du_bias
+        return dx.to(ctx.x_dtype), ds, dkeys, dvalues, None, dW_a, dv, dU_zr, dU, du_bias, None

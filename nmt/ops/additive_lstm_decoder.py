@@ -11,11 +11,21 @@ import torch
 from torch import Tensor
 
 from nmt.ops import lstm
-from nmt.ops.linear import add_product_
+from nmt.ops.additive import Steps
+from nmt.ops.linear import add_product_, product
 
 
 def decode(
-    x: Tensor, h0: Tensor, c0: Tensor, keys: Tensor, values: Tensor, keep: Tensor, W_a: Tensor, v: Tensor, U: Tensor
+    x: Tensor,
+    h0: Tensor,
+    c0: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    keep: Tensor,
+    W_a: Tensor,
+    v: Tensor,
+    U: Tensor,
+    steps: type[Steps] = Steps,
 ) -> tuple[Tensor, Tensor]:
     """h_t after each target position, and the attention weights of the state before each and of the last one.
 
@@ -26,10 +36,10 @@ def decode(
     h0, c0  (B, H) float32
     keys    (B, S, A): U_a h + b_a;  values (B, S, 4H): the context's matrix times the annotations;  keep (B, S) bool
     W_a     (A, H);  v (A,);  U (4H, H): their dtype is that of the products
+    steps   how each step looks at the keys, and what of that is kept for the backward
     -> h (T, B, H) float32: h_1 .. h_T; weights (T + 1, B, S) float32: p_1 .. p_{T+1}.
-    Keeps T*B*S*A numbers of keys' type for the backward.
     """
-    return _Decode.apply(x, h0, c0, keys, values, keep, W_a, v, U)  # pyright: ignore[reportReturnType]
+    return _Decode.apply(x, h0, c0, keys, values, keep, W_a, v, U, steps)  # pyright: ignore[reportReturnType]
 
 
 class _Decode(torch.autograd.Function):
@@ -45,36 +55,34 @@ class _Decode(torch.autograd.Function):
         W_a: Tensor,
         v: Tensor,
         U: Tensor,
+        steps: type[Steps],
     ) -> tuple[Tensor, Tensor]:
-        (T, B, _), (_, S, A), H, state = x.shape, keys.shape, h0.shape[-1], h0.dtype
-        hide = torch.zeros((B, S), dtype=state, device=x.device).masked_fill_(~keep, -torch.inf)
-        weights = x.new_empty((T + 1, B, S), dtype=state)
-        tanhs = keys.new_empty((T + 1, B, S, A))
+        (T, B, _), H, state = x.shape, h0.shape[-1], h0.dtype
+        hide = torch.zeros(keep.shape, dtype=state, device=x.device).masked_fill_(~keep, -torch.inf)
+        weights = x.new_empty((T + 1, *keep.shape), dtype=state)
+        attention = steps(keys, v, T + 1)
         gates = x.to(state, copy=True)
         hs, cs = x.new_empty((T, B, H), dtype=state), x.new_empty((T, B, H), dtype=state)
         h, c = h0, c0
         for t in range(T + 1):
             query = h.to(W_a.dtype) @ W_a.T  # (B, A)
-            tanh = torch.add(keys, query[:, None], out=tanhs[t]).tanh_()  # (B, S, A)
-            torch.softmax((tanh @ v).to(state) + hide, dim=-1, out=weights[t])
+            attention.look(t, query, hide, out=weights[t])
             if t < T:
                 gates[t] += torch.bmm(weights[t][:, None].to(values.dtype), values)[:, 0]
                 lstm.cell(add_product_(gates[t], h, U), c, out=(hs[t], cs[t]))
                 h, c = hs[t], cs[t]
-        ctx.save_for_backward(h0, c0, keys, values, W_a, v, U, weights, tanhs, gates, hs, cs)
-        ctx.x_dtype = x.dtype
+        ctx.save_for_backward(h0, c0, keys, values, W_a, v, U, weights, gates, hs, cs, attention.kept)
+        ctx.x_dtype, ctx.steps = x.dtype, steps
         return hs, weights
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         dhs, dweights = grads
-        h0, c0, keys, values, W_a, v, U, weights, tanhs, gates, hs, cs = ctx.saved_tensors
+        h0, c0, keys, values, W_a, v, U, weights, gates, hs, cs, kept = ctx.saved_tensors
         (T, B, _), dtype = hs.shape, U.dtype
         dx, by_h = lstm.slopes(gates, lstm.before(cs, c0), cs)
         dq = keys.new_empty((T + 1, B, W_a.shape[0]))
-        dscores = torch.empty_like(weights)
-        dkeys = torch.zeros_like(keys, dtype=hs.dtype)  # of tanh's argument, still to be multiplied by v
-        one = keys.new_ones(())
+        attention = ctx.steps(keys, v, T + 1, kept)
         dh, dc = torch.zeros_like(h0), torch.zeros_like(c0)
         for t in range(T, -1, -1):
             dp = dweights[t]
@@ -83,16 +91,12 @@ class _Decode(torch.autograd.Function):
                 lstm.cell_backward(dh, dc, dx[t], by_h[t], gates[t])
                 step = dx[t].to(dtype)
                 dp = dp + torch.bmm(values, step[:, :, None])[:, :, 0]
-                dh = (step @ U).to(dh.dtype)
-            torch.mul(weights[t], dp - (dp * weights[t]).sum(dim=-1, keepdim=True), out=dscores[t])
-            # d(v . tanh(u)) / du = v (1 - tanh^2); v comes in after the sums over positions.
-            g = torch.addcmul(one, tanhs[t], tanhs[t], value=-1.0).mul_(dscores[t].to(keys.dtype)[:, :, None])
-            dkeys += g
-            torch.mul(g.sum(dim=1), v, out=dq[t])
+                dh = product(step, U.T).to(dh.dtype)
+            dq[t] = attention.look_backward(t, weights[t], dp)
             add_product_(dh, dq[t], W_a.T)
         before = lstm.before(hs, h0).flatten(0, 1).to(dtype)  # (T*B, H): h_0 .. h_{T-1}
         dU = dx.flatten(0, 1).to(dtype).T @ before
         dW_a = dq[:T].flatten(0, 1).T @ before + dq[T].T @ hs[-1].to(dtype)
-        dv = dscores.flatten().to(dtype) @ tanhs.flatten(0, 2)
+        dkeys, dv = attention.gradients()
         dvalues = weights[:T].permute(1, 2, 0).to(dtype) @ dx.transpose(0, 1).to(dtype)  # (B, S, T) (B, T, 4H)
-        return dx.to(ctx.x_dtype), dh, dc, (dkeys * v).to(keys.dtype), dvalues, None, dW_a, dv, dU
+        return dx.to(ctx.x_dtype), dh, dc, dkeys, dvalues, None, dW_a, dv, dU, None

@@ -1,8 +1,19 @@
-"""Where and how things run: the device that a user's word stands for, the precision of translation."""
+"""Where and how things run: the device that a user's word stands for, the precision of translation, and which
+implementation of each operation runs there.
+"""
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
+from torch import Tensor
 
-from nmt.errors import EnvironmentFault, UsageError
+from nmt.errors import EnvironmentFault, NmtError, UsageError
+from nmt.ops import additive, packed
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -21,3 +32,110 @@ def translation_dtype(device: torch.device, trained: str) -> str:
     The scores at the end of a training are measured with it, so that `nmt translate` gives the same ones.
     """
     return trained if device.type == "cuda" else "float32"
+
+
+# --- which implementation ---------------------------------------------------------------------------------------------
+
+Asked = Literal["auto", "plain", "fused"]
+
+
+AlignAdditive = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+AttendAdditive = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+AttendPacked = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, bool, float], Tensor]
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The implementations that a model runs; ops/additive.py and ops/packed.py say what each is."""
+
+    additive_align: AlignAdditive = additive.align
+    additive_attend: AttendAdditive = additive.attend
+    additive_steps: type[additive.Steps] = additive.Steps
+    packed_attend: AttendPacked = packed.attend
+
+
+PLAIN = Kernels()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What compute.kernels came to: the implementations, the form of each operation by name, and why one is plain."""
+
+    kernels: Kernels
+    forms: dict[str, str]
+    why: str
+
+    def __str__(self) -> str:
+        """In a line."""
+        if not self.forms:
+            return "kernels: this model has none to choose from"
+        because = f" ({self.why})" if self.why else ""
+        return f"kernels: {', '.join(f'{_NAMES[name]} {form}' for name, form in self.forms.items())}{because}"
+
+
+# The table: what has a fused form, and the types of products that it is for.
+_NAMES = {"additive": "additive attention", "packed": "attention over packed rows"}
+_DTYPES = {"additive": ("bfloat16", "float32"), "packed": ("bfloat16",)}
+_LEAST_CAPABILITY = (8, 0)  # NVIDIA's A100: products of bfloat16
+
+
+def choose_kernels(asked: Asked, device: torch.device, dtype: str, operations: Collection[str]) -> Choice:
+    """Plain or fused for each of a model's operations, with products of this type on this device.
+
+    `plain` is plain; `auto` takes what is fused where it can run; `fused` where it cannot is an EnvironmentFault or a
+    UsageError that says why. Triton is imported only here, and only where something fused was chosen.
+    """
+    names = [name for name in _NAMES if name in operations]
+    if asked == "plain":
+        return Choice(PLAIN, dict.fromkeys(names, "plain"), "as the recipe asks")
+    faults = {name: fault for name in names if (fault := _machine_fault(device) or _dtype_fault(name, dtype))}
+    if asked == "fused" and faults:
+        raise next(iter(faults.values()))
+    forms = {name: "plain" if name in faults else "fused" for name in names}
+    return Choice(_load(forms), forms, next((fault.what for fault in faults.values()), ""))
+
+
+def translation_kernels(trained: Asked, device: torch.device, dtype: str, operations: Collection[str]) -> Kernels:
+    """For search: as in training where the device allows it, so that the scores at its end are measured with them."""
+    return choose_kernels("plain" if trained == "plain" else "auto", device, dtype, operations).kernels
+
+
+def _machine_fault(device: torch.device) -> NmtError | None:
+    """Why no fused form can run here."""
+    if device.type != "cuda":
+        return _fault("the fused kernels need a CUDA device", "this one is a CPU")
+    if torch.cuda.get_device_capability(device) < _LEAST_CAPABILITY:
+        found = ".".join(map(str, torch.cuda.get_device_capability(device)))
+        return _fault("the fused kernels need compute capability 8.0", f"this GPU has {found}")
+    if importlib.util.find_spec("triton") is None:
+        return _fault("the fused kernels need Triton", "it is not installed", "pip install 'nmt[kernels]'")
+    if not (os.environ.get("CC") or any(map(shutil.which, ("gcc", "clang", "cc")))):
+        return _fault("Triton needs a C compiler", "there is none", "install gcc, or name one in the variable CC")
+    return None
+
+
+def _fault(need: str, lack: str, remedy: str = "") -> NmtError:
+    remedies = ([remedy] if remedy else []) + ["compute.kernels: auto takes the plain forms where it must"]
+    return EnvironmentFault(f"{need}, and {lack}", "; or ".join(remedies))
+
+
+def _dtype_fault(name: str, dtype: str) -> NmtError | None:
+    if dtype in _DTYPES[name]:
+        return None
+    return UsageError(
+        f"{_NAMES[name]} has no fused form for {dtype}",
+        f"use compute.dtype: {' or '.join(_DTYPES[name])}, or compute.kernels: auto",
+    )
+
+
+def _load(forms: dict[str, str]) -> Kernels:
+    kernels = PLAIN
+    if forms.get("additive") == "fused":
+        from nmt.ops import additive_triton as fused
+
+        kernels = replace(kernels, additive_align=fused.align, additive_attend=fused.attend, additive_steps=fused.Steps)
+    if forms.get("packed") == "fused":
+        from nmt.ops import packed_triton
+
+        kernels = replace(kernels, packed_attend=packed_triton.attend)
+    return kernels

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.ops.linear import wide
+from nmt.ops.linear import product, wide
 
 BLOCK = 1 << 24  # logits that exist at once: 32 MiB of bfloat16
 CACHED = 1 << 19  # logits widened at once: 2 MiB of float32, which a core's own cache nearly holds
@@ -45,10 +45,10 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         rows = max(1, BLOCK // V)
         for start in range(0, N, rows):
             part = features[start : start + rows]
-            logits = part @ w.T  # (n, V), gradients of the loss after the next line
+            logits = product(part, w)  # (n, V), gradients of the loss after the next line
             _to_gradients(logits, bias, targets[start : start + rows], smoothing, sums, dbias)
             if dweight is not None:
-                torch.mm(logits, w, out=dfeatures[start : start + rows])
+                dfeatures[start : start + rows] = product(logits, w.T)
                 dweight += logits.T @ part
         loss = (1 - smoothing) * sums[0] + smoothing * sums[1]
         ctx.save_for_backward(dfeatures, dweight, dbias)

@@ -18,8 +18,12 @@ def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
         return x
     if x.device.type != "cpu":
         return F.dropout(x, p)
+    return x * dropout_mask(x, p)
+
+
+def dropout_mask(x: Tensor, p: float) -> Tensor:
+    """What dropout multiplies x with, on a CPU: 0, or the divisor's inverse, in the shape and dtype of x."""
     zeroed = min(round(p * _LEVELS), _LEVELS - 1)  # p below 1 leaves something, however little
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
     bits = words.view(torch.int16)[: x.numel()].view(x.shape)  # uniform in -32768 .. 32767
-    scale = (bits >= zeroed - _LEVELS // 2).to(x.dtype).mul_(_LEVELS / (_LEVELS - zeroed))
-    return x * scale
+    return (bits >= zeroed - _LEVELS // 2).to(x.dtype).mul_(_LEVELS / (_LEVELS - zeroed))

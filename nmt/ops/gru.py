@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.ops.linear import add_product_, wide
+from nmt.ops.linear import add_product_, product, wide
 
 
 def gru_step(x: Tensor, h: Tensor, U_zr: Tensor, U: Tensor, u_bias: Tensor | None = None) -> Tensor:
@@ -75,7 +75,7 @@ class _Scan(torch.autograd.Function):
         h = start
         for t in _order(S, reverse):
             before[t] = h
-            parts[t, :, :-H].add_(h.to(U.dtype) @ from_state.T)
+            add_product_(parts[t, :, :-H], h, from_state)
             h = finish(parts[t], h, U, None if keep is None else keep[t, :, None], out=after[t])
         ctx.save_for_backward(from_state, U, u_bias, parts, before)
         ctx.reverse, ctx.x_dtype = reverse, x.dtype
@@ -129,7 +129,7 @@ def finish(parts: Tensor, h: Tensor, U: Tensor, keep: Tensor | None, out: Tensor
     if parts.shape[-1] == 4 * H:
         n.addcmul_(r, parts[:, :H]).tanh_()
     else:
-        n.add_((r * h).to(U.dtype) @ U.T).tanh_()
+        add_product_(n, r * h, U).tanh_()
     return torch.lerp(h, n, z, out=out)
 
 
@@ -160,10 +160,10 @@ def finish_backward(dh: Tensor, dparts: Tensor, parts: Tensor, h: Tensor, from_s
         return add_product_(torch.addcmul(dh, dh, z, value=-1.0), dparts[:, :-H], from_state.T)
     dz, dr, dn = dparts.split(H, dim=-1)
     torch.mul(dh * z, 1 - n * n, out=dn)
-    drh = (dn.to(U.dtype) @ U).to(dh.dtype)
+    drh = product(dn.to(U.dtype), U.T).to(dh.dtype)
     torch.mul(dh * (n - h) * z, 1 - z, out=dz)
     torch.mul(drh * h * r, 1 - r, out=dr)
-    return dh * (1 - z) + drh * r + (dparts[:, :-H].to(U.dtype) @ from_state).to(dh.dtype)
+    return dh * (1 - z) + drh * r + product(dparts[:, :-H].to(U.dtype), from_state.T).to(dh.dtype)
 
 
 def parameter_gradients(

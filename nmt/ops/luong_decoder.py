@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from nmt.ops import lstm, luong
-from nmt.ops.linear import add_product_
+from nmt.ops.additive import Steps
+from nmt.ops.linear import add_product_, product
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Look:
     D          the half width of the window
     n_query    rows of q_t = W_q h_t; 0 for product
     n_predict  rows of W_p; 0 unless predicted
+    steps      how the additive form looks at the keys, and what of that is kept for the backward
     """
 
     form: Literal["product", "additive", "location"]
@@ -40,6 +42,7 @@ class Look:
     D: int
     n_query: int
     n_predict: int
+    steps: type[Steps] = Steps
 
 
 def decode(
@@ -66,8 +69,7 @@ def decode(
     keys      (B, S, A), values (B, S, F): W_c's other half times the annotations
     v         (A,) of the additive form;  v_p (n_predict,) of a predicted position
     drop      (T, L, B, max(F, H)) or None: dropout's factors, on what each layer gets from below (h~_{t-1}, h)
-    The matrices' dtype is that of the products. Keeps T*L*B*6H numbers for the backward, and T*B*S*A for the additive
-    form.
+    The matrices' dtype is that of the products. Keeps T*L*B*6H numbers for the backward, and what `look.steps` does.
     """
     n, flat = x.new_zeros(0), [part for layer in layers for part in layer]
     return _Decode.apply(  # pyright: ignore[reportReturnType]
@@ -86,7 +88,7 @@ class _Decode(torch.autograd.Function):
         for layer in range(1, L):
             gates[layer] = b[layer]
         hs, cs, out = h0.new_empty((L, T, B, H)), h0.new_empty((L, T, B, H)), h0.new_empty((T, B, F))
-        sight = _Sight(look, keys, T, h0.dtype)
+        sight = _Sight(look, keys, v, T, h0.dtype)
         h, c, fed = list(h0), list(c0), h0.new_zeros((B, F))
         for t in range(T):
             below = fed
@@ -95,8 +97,8 @@ class _Decode(torch.autograd.Function):
                 sums = add_product_(add_product_(gates[i, t], below, W[i]), h[i], U[i])
                 lstm.cell(sums, c[i], out=(hs[i, t], cs[i, t]))
                 below, h[i], c[i] = hs[i, t], hs[i, t], cs[i, t]
-            sums = (below.to(from_top.dtype) @ from_top.T).to(h0.dtype)  # (B, F + n_query + n_predict)
-            weights = sight.look(t, below, sums[:, F:], keys, v, v_p)
+            sums = product(below.to(from_top.dtype), from_top).to(h0.dtype)  # (B, F + n_query + n_predict)
+            weights = sight.look(t, below, sums[:, F:], keys, v_p)
             context = torch.bmm(weights[:, None].to(values.dtype), values)[:, 0]
             fed = torch.add(sums[:, :F], context, out=out[t]).tanh_()
         ctx.save_for_backward(gates, hs, cs, out, *inputs)
@@ -112,19 +114,19 @@ class _Decode(torch.autograd.Function):
         dx, by_h = zip(*(lstm.slopes(gates[i], lstm.before(cs[i], c0[i]), cs[i]) for i in range(L)), strict=True)
         dsums = out.new_empty((T, B, from_top.shape[0]))
         torch.sub(1.0, out * out, out=dsums[:, :, :F])
-        sight.turn(keys, v_p)
+        sight.turn(keys, v, v_p)
         dh, dc, dfed = list(torch.zeros_like(h0)), list(torch.zeros_like(c0)), torch.zeros_like(out[0])
         for t in range(T - 1, -1, -1):
             du = dsums[t, :, :F].mul_(dfed.add_(grads[0][t]))
             dweights = torch.bmm(values, du.to(values.dtype)[:, :, None])[:, :, 0].to(out.dtype)
-            sight.look_backward(t, dweights, dsums[t, :, F:], dh[-1], keys, v)
+            sight.look_backward(t, dweights, dsums[t, :, F:], dh[-1], keys)
             add_product_(dh[-1], dsums[t], from_top.T)
             for i in range(L - 1, -1, -1):
                 lstm.cell_backward(dh[i], dc[i], dx[i][t], by_h[i][t], gates[i, t])
                 step = dx[i][t].to(U[i].dtype)
-                below = (step @ W[i]).to(out.dtype)
+                below = product(step, W[i].T).to(out.dtype)
                 below = below if drop is None else below.mul_(drop[t, i, :, : below.shape[1]])
-                dh[i] = (step @ U[i]).to(out.dtype)
+                dh[i] = product(step, U[i].T).to(out.dtype)
                 if i == 0:
                     dfed = below
                 else:
@@ -138,7 +140,7 @@ class _Decode(torch.autograd.Function):
         dvalues = sight.weights.permute(1, 2, 0).to(values.dtype) @ dsums[:, :, :F].transpose(0, 1).to(values.dtype)
         dstart = torch.stack(dh), torch.stack(dc)
         dtop = over_steps(dsums, hs[-1], from_top.dtype)
-        dkeys, dv, dv_p = sight.gradients(hs[-1], keys, v, v_p)
+        dkeys, dv, dv_p = sight.gradients(hs[-1], keys, v_p)
         return None, None, dx[0].to(x.dtype), *dstart, dW[0], dtop, dkeys, dvalues, dv, dv_p, dU[0], *above
 
 
@@ -156,11 +158,11 @@ def over_steps(rows: Tensor, others: Tensor, dtype: torch.dtype) -> Tensor:
 class _Sight:
     """What attention sees at each step, and the way back from it."""
 
-    def __init__(self, look: Look, keys: Tensor, T: int, state: torch.dtype) -> None:
+    def __init__(self, look: Look, keys: Tensor, v: Tensor, T: int, state: torch.dtype) -> None:
         self.D, self.form, self.predicts = look.D, look.form, look.position == "predicted"
         self.n_query, self.keep = look.n_query, look.keep
         self.whole = look.form == "location" and look.position is None
-        (B, S), A, device = look.keep.shape, keys.shape[-1], keys.device
+        (B, S), device = look.keep.shape, keys.device
         self.lengths = look.keep.sum(1).to(state)  # (B,)
         may = look.keep.expand(T, B, S)
         if look.position == "t":
@@ -169,35 +171,40 @@ class _Sight:
         self.hide = torch.zeros((T, B, S), dtype=state, device=device).masked_fill_(~may, -torch.inf)
         # The softmax, without the Gaussian: over source positions, or over the fixed width.
         self.align = self.hide.new_empty((T, B, look.n_query if self.whole else S))
-        self.tanhs = keys.new_empty((T, B, S, A) if look.form == "additive" else 0)
+        self.steps = look.steps(keys, v, T) if look.form == "additive" else None
         self.inner = self.hide.new_empty((T, B, look.n_predict))  # tanh(W_p h_t)
         self.p = self.hide.new_empty((T, B))  # p_t
 
-    def look(self, t: int, h: Tensor, sums: Tensor, keys: Tensor, v: Tensor, v_p: Tensor) -> Tensor:
+    def look(self, t: int, h: Tensor, sums: Tensor, keys: Tensor, v_p: Tensor) -> Tensor:
         """Weights (B, S) at step t: h (B, H) of the top layer; sums (B, n_query + n_predict), W_q and W_p times it."""
         query = sums[:, : self.n_query]
         if self.whole:
             return luong.top_part(torch.softmax(query, dim=-1, out=self.align[t]), self.keep)
-        if self.form == "product":
-            scores = torch.bmm(keys, h.to(keys.dtype)[:, :, None])[:, :, 0]
-        elif self.form == "additive":
-            scores = torch.add(keys, query[:, None].to(keys.dtype), out=self.tanhs[t]).tanh_() @ v
-        else:
-            scores = pad(query, (0, keys.shape[1] - self.n_query))
         if not self.predicts:
-            return torch.softmax(scores + self.hide[t], dim=-1, out=self.align[t])
+            return self._align(t, h, query, keys)
         torch.tanh(sums[:, self.n_query :], out=self.inner[t])
         torch.mul(self.lengths, torch.sigmoid(self.inner[t] @ v_p.to(h.dtype)), out=self.p[t])
         offsets = luong.offsets(self.p[t], keys.shape[1])  # (B, S)
         self.hide[t].masked_fill_(offsets.abs() > self.D, -torch.inf)
-        align = torch.softmax(scores + self.hide[t], dim=-1, out=self.align[t])
-        return align * torch.exp(offsets.square_() * (-2.0 / self.D**2))
+        return self._align(t, h, query, keys) * torch.exp(offsets.square_() * (-2.0 / self.D**2))
 
-    def turn(self, keys: Tensor, v_p: Tensor) -> None:
+    def _align(self, t: int, h: Tensor, query: Tensor, keys: Tensor) -> Tensor:
+        """The softmax over what `hide` leaves."""
+        if self.steps is not None:
+            return self.steps.look(t, query.to(keys.dtype), self.hide[t], out=self.align[t])
+        if self.form == "product":
+            scores = torch.bmm(keys, h.to(keys.dtype)[:, :, None])[:, :, 0]
+        else:
+            scores = pad(query, (0, keys.shape[1] - self.n_query))
+        return torch.softmax(scores + self.hide[t], dim=-1, out=self.align[t])
+
+    def turn(self, keys: Tensor, v: Tensor, v_p: Tensor) -> None:
         """Before the way back: room for gradients, and all that is known of every step."""
         self.weights = luong.top_part(self.align, self.keep) if self.whole else self.align
-        self.dscores = torch.empty_like(self.align)
-        self.dkeys = torch.zeros_like(keys, dtype=self.align.dtype) if self.form == "additive" else None
+        if self.steps is None:
+            self.dscores = torch.empty_like(self.align)
+        else:
+            self.steps = type(self.steps)(keys, v, len(self.p), self.steps.kept)
         if self.predicts:
             S = keys.shape[1]
             self.gauss = luong.gaussian(self.p, S, self.D)
@@ -208,7 +215,7 @@ class _Sight:
             self.by_inner = (1 - self.inner * self.inner) * v_p.to(self.inner.dtype)
             self.dz = torch.empty_like(self.p)
 
-    def look_backward(self, t: int, dweights: Tensor, dsums: Tensor, dh: Tensor, keys: Tensor, v: Tensor) -> None:
+    def look_backward(self, t: int, dweights: Tensor, dsums: Tensor, dh: Tensor, keys: Tensor) -> None:
         """From the weights' gradient (B, S): writes that of sums (B, n_query + n_predict), adds to h's what is left."""
         if self.predicts:
             torch.sum(dweights * self.by_z[t], dim=-1, out=self.dz[t])
@@ -216,28 +223,23 @@ class _Sight:
             dweights = dweights * self.gauss[t]
         elif self.whole:
             dweights = pad(dweights * self.keep, (0, self.n_query - dweights.shape[1]))
+        if self.steps is not None:
+            dsums[:, : self.n_query] = self.steps.look_backward(t, self.align[t], dweights)
+            return
         dscores = dweights.sub_((dweights * self.align[t]).sum(dim=-1, keepdim=True))
         torch.mul(dscores, self.align[t], out=self.dscores[t])
         short = self.dscores[t].to(keys.dtype)
         if self.form == "product":
             dh += torch.bmm(short[:, None], keys)[:, 0]
-        elif self.dkeys is not None:
-            # d(v . tanh(u)) / du = v (1 - tanh^2); v comes in after the sums over positions.
-            g = torch.addcmul(keys.new_ones(()), self.tanhs[t], self.tanhs[t], value=-1.0).mul_(short[:, :, None])
-            self.dkeys += g
-            torch.mul(g.sum(dim=1), v, out=dsums[:, : self.n_query])
         else:
             dsums[:, : self.n_query] = short[:, : self.n_query]
 
-    def gradients(
-        self, h: Tensor, keys: Tensor, v: Tensor, v_p: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def gradients(self, h: Tensor, keys: Tensor, v_p: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Of keys, v and v_p, over all steps; h (T, B, H) of the top layer."""
         dkeys = dv = None
-        if self.form == "product":
+        if self.steps is not None:
+            dkeys, dv = self.steps.gradients()
+        elif self.form == "product":
             dkeys = self.dscores.permute(1, 2, 0).to(keys.dtype) @ h.transpose(0, 1).to(keys.dtype)
-        elif self.dkeys is not None:
-            dkeys = (self.dkeys * v).to(keys.dtype)
-            dv = self.dscores.flatten().to(v.dtype) @ self.tanhs.flatten(0, 2)
         dv_p = (self.dz.flatten() @ self.inner.flatten(0, 1)).to(v_p.dtype) if self.predicts else None
         return dkeys, dv, dv_p

@@ -40,5 +40,4 @@ def attend(
     """
     may = visible(query_segments, key_segments, causal)
     nothing = ~may.any(dim=-1, keepdim=True)  # a softmax over no key would be 0 / 0
-    context, _ = dot.attend(query, keys, values, may | nothing, drop)
-    return context.masked_fill(nothing, 0.0)
+    return dot.context(query, keys, values, may | nothing, drop).masked_fill(nothing, 0.0)

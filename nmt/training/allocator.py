@@ -1,9 +1,21 @@
-"""The C library's allocator, told to keep what it has."""
+"""The C library's allocator, told to keep what it has, and oneDNN, told not to keep everything."""
 
 import ctypes
+import os
 import sys
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+
+
+_SHAPES_KEPT = "512"
+
+
+def forget_shapes() -> None:
+    """Bounds the code that oneDNN writes for each shape of product and keeps: 1,024 pieces of up to 0.6 MB, two times,
+    would be a gigabyte. Before the first product; whoever set these variables is left alone.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _SHAPES_KEPT)
+    os.environ.setdefault("LRU_CACHE_CAPACITY", _SHAPES_KEPT)  # torch's own, above oneDNN's
 
 
 def keep_memory() -> bool:

@@ -94,9 +94,9 @@ class _Products(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         # Each number of the result is a sum over the inner axis.
         match func.overloadpacket.__name__:
-            case "mm" | "bmm" | "mv" | "dot":
+            case "mm" | "bmm" | "mv" | "dot" | "_linear_pointwise":
                 self.flops += 2 * out.numel() * args[0].shape[-1]
-            case "addmm" | "baddbmm" | "addmv":
+            case "addmm" | "addmm_" | "baddbmm" | "addmv":
                 self.flops += 2 * out.numel() * args[1].shape[-1]
             case "convolution":
                 self.flops += 2 * out.numel() * args[1][0].numel()

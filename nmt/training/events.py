@@ -26,9 +26,12 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
 
 
 class EventLog:
-    """Appends events to a log. Failing to write never stops training: `say` hears of it once."""
+    """Appends events to a log. Failing to write never stops training: `say` hears of it once.
 
-    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+    Without a path, as in a process that another one writes for, it does nothing.
+    """
+
+    def __init__(self, path: Path | None, say: Callable[[str], None]) -> None:
         self.path = path
         self._say = say
         self._broken = False
@@ -39,6 +42,8 @@ class EventLog:
         Gives the events that stay; none where the log cannot be read.
         """
         kept: list[dict[str, Any]] = []
+        if self.path is None:
+            return kept
         try:
             for event in read_events(self.path):
                 if event.get("event") not in _OF_UPDATES or event.get("update", 0) <= update:
@@ -53,6 +58,8 @@ class EventLog:
 
     def write(self, event: str, **fields: Any) -> None:
         """One event, with its fields in the order given."""
+        if self.path is None:
+            return
         try:
             with self.path.open("a", encoding="utf-8") as log:
                 log.write(_line({"event": event, **fields}))

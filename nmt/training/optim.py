@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from nmt.recipe import (
+from nmt.layers.embedding import LearnedPositions
+from nmt.recipe import TrainConfig
+from nmt.recipe_optim import (
     SGD,
     Adadelta,
     Adam,
@@ -16,20 +18,26 @@ from nmt.recipe import (
     Halving,
     InverseSqrt,
     Linear,
+    Muon,
     Noam,
     Optimizer,
     Plateau,
     Schedule,
-    TrainConfig,
 )
+from nmt.training import muon
 
 
-def build_optimizer(config: Optimizer, parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-    """The optimiser of a recipe over the given parameters; one group, its rate set before every update.
+def build_optimizer(config: Optimizer, model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """The optimiser of a recipe over a model's parameters; one group, its rate set before every update.
 
     Adadelta keeps eps inside both square roots and scales its step by lr, 1 in the paper (Zeiler 2012, algorithm 1).
     """
+    parameters = list(model.parameters())
     match config:
+        case Muon():
+            return muon.Muon(
+                parameters, hidden_matrices(model), lr, config.momentum, config.betas, config.eps, config.weight_decay
+            )
         case Adam(weight_decay=0.0):
             return torch.optim.Adam(parameters, lr=lr, betas=config.betas, eps=config.eps, fused=True)
         case Adam():
@@ -47,6 +55,13 @@ def build_optimizer(config: Optimizer, parameters: list[nn.Parameter], lr: float
                 weight_decay=config.weight_decay,
                 fused=True,
             )
+
+
+def hidden_matrices(model: nn.Module) -> list[bool]:
+    """For each parameter whether it is a matrix between hidden layers: neither an embedding nor the output."""
+    outside = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | LearnedPositions)}
+    outside |= {id(p) for p in getattr(model, "projection", nn.Module()).parameters()}
+    return [p.ndim == 2 and id(p) not in outside for p in model.parameters()]
 
 
 @dataclass

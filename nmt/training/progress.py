@@ -6,6 +6,7 @@ from typing import Any
 
 from nmt.batch import Batch
 from nmt.recipe import Recipe
+from nmt.recipe_section import RENAMED
 from nmt.training.optim import PlateauState
 
 # Keys that may differ between one start and the next: how long, how often, how to search and to show. All others shape
@@ -13,7 +14,15 @@ from nmt.training.optim import PlateauState
 _CHANGEABLE = frozenset(
     {
         *("train.updates", "train.validate_every", "train.validate_sentences", "train.save_every", "train.keep"),
-        *("train.patience", "train.average", "train.samples", "train.max_skipped", "compute.threads", "search"),
+        *(
+            "train.patience",
+            "train.average",
+            "train.samples",
+            "train.max_skipped",
+            "compute.threads",
+            "compute.timeout_seconds",
+            "search",
+        ),
         *("corpus.folder", "corpus.downloads", "corpus.obtain", "corpus.test"),
     }
 )
@@ -70,7 +79,8 @@ def fixed_keys(recipe: Recipe) -> dict[str, Any]:
 
 
 def changed_keys(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """`key: old -> new` for each fixed key that differs."""
+    """`key: old -> new` for each fixed key that differs; `before` may have been written by an older nmt."""
+    before = {RENAMED.get(key, key): value for key, value in before.items()}
     keys = sorted(before.keys() | after.keys())
     return [f"{k}: {before.get(k)} -> {after.get(k)}" for k in keys if before.get(k) != after.get(k)]
 
@@ -85,6 +95,28 @@ def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
     return [(prefix, value)]
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What an update sees: real source and target tokens, and the positions that its batches have for both."""
+
+    src_tokens: int
+    tgt_tokens: int
+    positions: int
+
+    @staticmethod
+    def of(batches: Sequence[Batch]) -> "Counts":
+        """The counts of some batches together."""
+        return Counts(
+            sum(batch.src_tokens for batch in batches),
+            sum(batch.tgt_tokens for batch in batches),
+            sum(batch.positions for batch in batches),
+        )
+
+    def as_list(self) -> list[int]:
+        """The three numbers, in their order."""
+        return [self.src_tokens, self.tgt_tokens, self.positions]
+
+
 @dataclass
 class Window:
     """Sums since the last logged update."""
@@ -97,11 +129,11 @@ class Window:
     real: int = 0
     grad_norm: float = 0.0
 
-    def add(self, parts: Sequence[Batch], nll: float, grad_norm: float) -> None:
+    def add(self, counts: Counts, nll: float, grad_norm: float) -> None:
         """Takes in one update."""
         self.updates += 1
         self.nll += nll
-        self.tgt_tokens += sum(part.tgt_tokens for part in parts)
-        self.positions += sum(part.positions for part in parts)
-        self.real += sum(part.src_tokens + part.tgt_tokens for part in parts)
+        self.tgt_tokens += counts.tgt_tokens
+        self.positions += counts.positions
+        self.real += counts.src_tokens + counts.tgt_tokens
         self.grad_norm += grad_norm

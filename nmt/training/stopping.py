@@ -11,10 +11,12 @@ class StopRequest:
     """While entered, notes SIGINT and SIGTERM instead of dying of them; `signal_number` is the first one seen.
 
     A second SIGINT or SIGTERM ends the process as if nobody listened: the last checkpoint is intact on disk whatever
-    happens. Outside the main thread Python delivers no signals, and this does nothing.
+    happens. Not so if `patient`, as one of several processes is: a signal to all of them comes once more from torchrun,
+    which ends those that take too long. Outside the main thread Python delivers no signals, and this does nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patient: bool = False) -> None:
+        self._patient = patient
         self.signal_number: int | None = None
         self._before: dict[int, signal._HANDLER] = {}
 
@@ -29,8 +31,8 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal_number is None:
-            self.signal_number = number
+        if self.signal_number is None or self._patient:
+            self.signal_number = self.signal_number or number
             return
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

@@ -10,19 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmt.batch import Batch, Indices
+from nmt.batch import Indices
 from nmt.corpus.batches import Batches, Pool, Sampling
 from nmt.corpus.shards import Prepared
 from nmt.errors import ModelError, Stopped, TrainingStopped, UsageError
 from nmt.metrics import Score
 from nmt.models.contract import Seq2Seq
-from nmt.recipe import Plateau, Recipe
+from nmt.recipe import Recipe
+from nmt.recipe_optim import Plateau
 from nmt.runs import now
-from nmt.training import checkpoint
+from nmt.training import checkpoint, kept
+from nmt.training.agreement import Agreed, agree, latest_checkpoint, refuse_other_weights
+from nmt.training.distributed import Group
 from nmt.training.events import EventLog
+from nmt.training.gradients import PartGradients
 from nmt.training.loss import batch_loss
 from nmt.training.optim import PlateauState, at_update, build_optimizer, learning_rate
-from nmt.training.progress import Progress, Validated, Window, changed_keys
+from nmt.training.progress import Counts, Progress, Validated, Window, changed_keys
 from nmt.training.stopping import StopRequest
 from nmt.training.validation import Target, Validation, validate
 
@@ -53,7 +57,8 @@ class Trainer:
     """Trains a model on prepared data in a run folder; `run` returns when there is nothing left to do.
 
     Everything random is a function of (seed, update, part): dropout is seeded before each part of each update and the
-    batches of an epoch are a function of (seed, epoch), so a checkpoint needs no generator's state.
+    batches of an epoch are a function of (seed, epoch), so a checkpoint needs no generator's state. Every process of a
+    group holds the same weights and steps alike; the first one alone writes.
     """
 
     def __init__(
@@ -65,9 +70,10 @@ class Trainer:
         device: torch.device,
         reporter: Reporter,
         publish: Publish,
+        group: Group,
     ) -> None:
         self.recipe, self.model, self.prepared, self.folder = recipe, model.to(device), prepared, run
-        self.device, self.reporter, self.publish = device, reporter, publish
+        self.device, self.reporter, self.publish, self.group = device, reporter, publish, group
         self.model.compute_dtype = getattr(torch, recipe.compute.dtype)
         # Tied parameters appear once, under their first name.
         self.names, self.parameters = map(list, zip(*self.model.named_parameters(), strict=True))
@@ -84,16 +90,18 @@ class Trainer:
         )
         self.pool: Pool  # that the update under way takes its pairs from
         self.progress = Progress()
-        self.log = EventLog(run / "log.jsonl", reporter.say)
+        self.log = EventLog(run / "log.jsonl" if group.first else None, reporter.say)
         self.optimizer = self._fresh_optimizer()
         self.rate = 0.0  # of the last update
         self.saved_at = 0  # the update that is on disk
+        self.agreed: Agreed | None = None  # of the last update
+        self.stop = StopRequest()
         self.started = time.monotonic()
         self.fixed: dict[str, Any] = {}
 
     def run(self, stop: StopRequest) -> str:
         """Updates until the recipe's number, its patience or its least rate: returns which. Stopped by a signal."""
-        train, progress = self.recipe.train, self.progress
+        train, progress, self.stop = self.recipe.train, self.progress, stop
         window = Window(time.monotonic())
         for pairs in self._stream():
             if train.patience is not None and progress.waited >= train.patience:
@@ -104,12 +112,16 @@ class Trainer:
                 return "rate"
             if progress.update >= train.updates:
                 return "updates"
-            if stop.signal_number is not None:
+            asked = stop.signal_number
+            if self.group.size > 1:  # not one that only this process knows of
+                asked = self.agreed.signal_number if self.agreed else None
+            if asked is not None:
                 self._save_if_new()
+                self.group.meet()
                 raise Stopped(
                     f"stopped at update {progress.update:,} of {train.updates:,}; it is saved",
                     "the same command goes on from here",
-                    stop.signal_number,
+                    asked,
                 )
             if not self._update(pairs, window):
                 continue
@@ -143,12 +155,12 @@ class Trainer:
         train, update = self.recipe.train, self.progress.update + 1
         optimizer_config, lr, schedule, before = at_update(train, update)
         if train.switch is not None and update == train.switch.at_update:
-            self.optimizer = build_optimizer(optimizer_config, self.parameters, lr)
+            self.optimizer = build_optimizer(optimizer_config, self.model, lr)
             self.progress.plateau = PlateauState()
         rate = learning_rate(schedule, lr, update - before, self._epochs_done(), self.progress.plateau)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        nll, parts = self._gradients(pairs, update)
+        nll, counts = self._gradients(pairs, update)
         norm = self._clip()
         self.progress.batch += 1
         if not (math.isfinite(nll) and math.isfinite(norm)):
@@ -157,24 +169,32 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.progress.update, self.progress.skipped_in_a_row = update, 0
-        self.progress.tgt_tokens += sum(part.tgt_tokens for part in parts)
-        window.add(parts, nll, norm)
+        self.progress.tgt_tokens += counts.tgt_tokens
+        window.add(counts, nll, norm)
         self.rate = rate
         return True
 
-    def _gradients(self, pairs: Indices, update: int) -> tuple[float, list[Batch]]:
-        """Gradients of the update's loss in the parameters; its summed negative log-likelihood, and its parts."""
+    def _gradients(self, pairs: Indices, update: int) -> tuple[float, Counts]:
+        """Gradients of the update's loss in the parameters; its summed negative log-likelihood, and what it counts."""
         train = self.recipe.train
         self.model.train()
-        parts = [self.pool.load(part, train.accumulate) for part in self.pool.cut(pairs, train.accumulate)]
-        divisor = sum(part.tgt_tokens if train.loss_per == "token" else part.sentences for part in parts)
-        nll = 0.0
-        for number, part in enumerate(parts):
+        cut = self.pool.cut(pairs, train.grad_parts)
+        divisor = int(self.pool.tgt.lengths[pairs].sum()) if train.loss_per == "token" else len(pairs)
+        mine = self.group.share(len(cut))
+        parts = [self.pool.load(cut[number], train.grad_parts) for number in mine]
+        total = PartGradients(self.parameters, len(cut), self.group) if train.grad_parts > 1 else None
+        nll = torch.zeros(len(cut), dtype=torch.float64, device=self.device)
+        for number, part in zip(mine, parts, strict=True):
             torch.manual_seed(_seed(train.seed, update, number))
             sums = batch_loss(self.model, part.to(self.device), train.label_smoothing, train.r_drop)
             (sums.smoothed / divisor).backward()
-            nll += float(sums.nll)
-        return nll, parts
+            nll[number] = sums.nll.detach()
+            if total is not None:
+                total.take(number)
+        if total is not None:
+            total.finish()
+        self.agreed = agree(self.group, self.pool.pairs[pairs], Counts.of(parts), self.stop.signal_number)
+        return math.fsum(self.group.fill(nll).tolist()), self.agreed.counts
 
     def _clip(self) -> float:
         limit = self.recipe.train.clip_norm
@@ -219,6 +239,7 @@ class Trainer:
             grad_norm=round(window.grad_norm / window.updates, 4),
             real_share=round(share, 4),
             tgt_tokens_per_second=round(rate, 1),
+            batch=f"{self.agreed.batch:08x}" if self.agreed else None,
         )
         eta = (train.updates - progress.update) * seconds / window.updates
         self.reporter.live(
@@ -237,8 +258,9 @@ class Trainer:
         _, _, schedule, _ = at_update(recipe.train, progress.update)
         if isinstance(schedule, Plateau):
             progress.plateau.observe(result.loss, schedule)
-        self._keep_weights()
-        if better:
+        if self.group.first and progress.update in kept.wanted(recipe.train.average, progress):
+            kept.keep(self.folder, progress.update, self._weights())
+        if self.group.first and better:
             self.publish(self._weights(), [progress.update], {"validation": result.bleu})
         self.log.write(
             "validation",
@@ -260,12 +282,12 @@ class Trainer:
     def _measure(self, sentences: int | None) -> Validation:
         tokens = self.recipe.train.batch_tokens or 2000
         target = Target(self.prepared.tokenizers[1], self.recipe.corpus.tgt)
-        return validate(self.model, self.prepared.valid, target, self.recipe.search, tokens, sentences)
+        return validate(self.model, self.prepared.valid, target, self.recipe.search, tokens, sentences, self.group)
 
     def begin(self, fixed: dict[str, Any]) -> None:
         """Takes up the run's newest checkpoint, if there is one; `fixed` is what a resumed run must share with it."""
         self.fixed = fixed
-        found = checkpoint.load_latest(self.folder, self.reporter.say)
+        found = latest_checkpoint(self.folder, self.reporter.say, self.group)
         if found is None:
             self.log.cut_back(0)
             return
@@ -279,39 +301,20 @@ class Trainer:
         self.saved_at = found.update
         self.load_weights(found.weights)
         optimizer_config, lr, _, _ = at_update(self.recipe.train, max(self.progress.update, 1))
-        self.optimizer = build_optimizer(optimizer_config, self.parameters, lr)
+        self.optimizer = build_optimizer(optimizer_config, self.model, lr)
         checkpoint.restore_optimizer(self.optimizer, self.names, found.optimizer, found.state["optimizer"])
         logged = self.log.cut_back(found.update)
         if not any(event.get("event") == "saved" and event.get("update") == found.update for event in logged):
             self.log.write("saved", update=found.update, time=now())  # a kill came between saving and saying so
 
-    def best_weights(self, updates: list[int]) -> dict[str, Tensor]:
-        """The mean of the weights kept from these validations; of one, those weights themselves."""
-        kept = [checkpoint.load_weights(self.folder / "best" / f"update-{u}") for u in updates]
-        if len(kept) == 1:
-            return kept[0]
-        # Summed in float64 in the order of updates, so that the mean does not depend on how it came about.
-        return {
-            name: torch.stack([w[name].double() for w in kept]).mean(dim=0).to(kept[0][name].dtype) for name in kept[0]
-        }
+    def kept_weights(self, updates: list[int]) -> dict[str, Tensor]:
+        """The mean of the weights kept from these validations, read by the first process."""
+        return self.group.tensors_from_first(lambda: kept.mean_weights(self.folder, updates))
 
     def candidates(self) -> list[int]:
-        """The updates whose weights the recipe's average is made of, oldest first; empty when it asks for none."""
-        average, validated = self.recipe.train.average, self.progress.validated
-        if average is None:
-            return []
-        if average.of == "best":
-            validated = sorted(validated, key=lambda v: (v.bleu, -v.update), reverse=True)[: average.count]
-        return sorted(v.update for v in validated[-average.count :])
-
-    def kept_candidates(self) -> list[int]:
-        """Those whose weights are here: an average that was made larger meanwhile finds the older ones gone."""
-        wanted = self.candidates()
-        kept = [u for u in wanted if (self.folder / "best" / f"update-{u}").exists()]
-        if kept != wanted:
-            lost = ", ".join(str(u) for u in wanted if u not in kept)
-            self.reporter.say(f"warning: the weights of updates {lost} were not kept: the average goes without them")
-        return kept
+        """The updates that the recipe's average can be made of, as the first process finds them."""
+        average, say = self.recipe.train.average, self.reporter.say
+        return self.group.from_first(lambda: kept.candidates_here(self.folder, average, self.progress, say))
 
     def measure(self) -> Validation:
         """Validation of the model as it stands, on all sentences."""
@@ -322,15 +325,18 @@ class Trainer:
         if progress.update == self.saved_at:
             return
         self._refuse_broken_weights()
+        refuse_other_weights(self.group, progress.update, self._weights())
+        self.saved_at = progress.update
+        if not self.group.first:
+            return
         tensors, rest = checkpoint.flatten_optimizer(self.optimizer, self.names)
         state = {"progress": progress.to_state(), "optimizer": rest, "fixed": self.fixed}
         checkpoint.save(self.folder, progress.update, self._weights(), tensors, state, self.reporter.say)
-        self.saved_at = progress.update
         self.log.write("saved", update=progress.update, time=now())
-        kept = sorted(checkpoint.saved_updates(self.folder))[-self.recipe.train.keep :]
+        newest = sorted(checkpoint.saved_updates(self.folder))[-self.recipe.train.keep :]
         for warning in (
-            *checkpoint.prune(self.folder, kept),
-            *checkpoint.prune_weights(self.folder / "best", self._kept_weights()),
+            *checkpoint.prune(self.folder, newest),
+            *kept.prune(self.folder, kept.wanted(self.recipe.train.average, progress)),
         ):
             self.reporter.say(f"warning: {warning}")
 
@@ -342,15 +348,6 @@ class Trainer:
                     f"update {self.progress.update:,}: {name} is no longer finite",
                     "lower train.lr or train.clip_norm; the last checkpoint is intact",
                 )
-
-    def _keep_weights(self) -> None:
-        """Keeps the weights of this validation if the best model or the average may need them."""
-        if self.progress.update in self._kept_weights():
-            checkpoint.save_weights(self.folder / "best" / f"update-{self.progress.update}", self._weights())
-
-    def _kept_weights(self) -> set[int]:
-        best = self.progress.best
-        return {*self.candidates(), *([best.update] if best else [])}
 
     def _weights(self) -> dict[str, Tensor]:
         return {n: p.detach() for n, p in zip(self.names, self.parameters, strict=True)}
@@ -368,7 +365,7 @@ class Trainer:
 
     def _fresh_optimizer(self) -> torch.optim.Optimizer:
         optimizer_config, lr, _, _ = at_update(self.recipe.train, 1)
-        return build_optimizer(optimizer_config, self.parameters, lr)
+        return build_optimizer(optimizer_config, self.model, lr)
 
 
 def _seed(seed: int, update: int, part: int) -> int:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from nmt.metrics import Score, bleu, offline_tokenizer_for
 from nmt.models.contract import Seq2Seq
 from nmt.recipe import SearchConfig
 from nmt.search.beam import search
+from nmt.training.distributed import Group
 from nmt.training.loss import batch_loss
 
 # Hypotheses (sentences times beam) searched at once; enough to keep the products busy, small beside the training batch.
@@ -45,38 +47,47 @@ def validate(
     config: SearchConfig,
     batch_tokens: int,
     sentences: int | None = None,
+    group: Group | None = None,
 ) -> Validation:
-    """Loss on all pairs; BLEU on the first `sentences` of them, or all. Leaves the model in evaluation mode."""
-    loss = mean_loss(model, shard, batch_tokens)
+    """Loss on all pairs; BLEU on the first `sentences` of them, or all. Leaves the model in evaluation mode.
+
+    The processes of a group share the batches, the same ones as for one process, and each has the whole result.
+    """
+    group = group or Group()
+    loss = mean_loss(model, shard, batch_tokens, group)
     count = min(len(shard), sentences or len(shard))
-    translations = translate(model, [shard.src_ids(i) for i in range(count)], target.tokenizer, config)
+    translations = translate(model, [shard.src_ids(i) for i in range(count)], target.tokenizer, config, group)
     score = bleu(translations, [shard.tgt_lines()[:count]], tokenize=offline_tokenizer_for(target.language))
     return Validation(loss, score, translations)
 
 
 @torch.inference_mode()
-def mean_loss(model: Seq2Seq, shard: Shard, batch_tokens: int) -> float:
+def mean_loss(model: Seq2Seq, shard: Shard, batch_tokens: int, group: Group) -> float:
     """Negative log-likelihood in nats a target token over the shard, without smoothing and dropout."""
     model.eval()
     device = next(model.parameters()).device
     sums, tokens = [], 0
-    for _, batch in in_order(shard, batch_tokens):
-        sums.append(float(batch_loss(model, batch.to(device), 0.0).nll))
+    for number, (_, batch) in enumerate(in_order(shard, batch_tokens)):
         tokens += batch.tgt_tokens
-    return math.fsum(sums) / max(tokens, 1)
+        if number % group.size == group.rank:
+            sums.append(float(batch_loss(model, batch.to(device), 0.0).nll))
+    # fsum rounds once: in whatever order they come.
+    return math.fsum(chain.from_iterable(group.gather(sums))) / max(tokens, 1)
 
 
 @torch.inference_mode()
-def translate(model: Seq2Seq, src: Sequence[Ids], target: Tokenizer, config: SearchConfig) -> list[str]:
+def translate(model: Seq2Seq, src: Sequence[Ids], target: Tokenizer, config: SearchConfig, group: Group) -> list[str]:
     """The best translation of each source (ids without end of sentence), searched in batches of like length."""
     model.eval()
     device = next(model.parameters()).device
     order = np.argsort([-len(ids) for ids in src], kind="stable")
-    best: list[list[int]] = [[] for _ in src]
     size = max(1, _ROWS // config.beam)
-    for start in range(0, len(order), size):
+    mine: list[tuple[int, list[int]]] = []
+    for start in range(group.rank * size, len(order), group.size * size):
         part = order[start : start + size]
         found = search(model, pad_rows([src[i] for i in part], eos=True).to(device), config)
-        for i, hypotheses in zip(part, found, strict=True):
-            best[i] = hypotheses[0].ids
+        mine += [(int(i), hypotheses[0].ids) for i, hypotheses in zip(part, found, strict=True)]
+    best: list[list[int]] = [[] for _ in src]
+    for i, ids in chain.from_iterable(group.gather(mine)):
+        best[i] = ids
     return target.decode(best)

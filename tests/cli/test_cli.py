@@ -125,7 +125,9 @@ def test_shell_completion_offers_the_commands() -> None:
         (["train", "x", "--device", "gpu"],
          ["error: --device must be one of 'auto', 'cpu', 'cuda', not 'gpu'", "  see: nmt train --help"]),
         (["train", "x", "--json"],
-         ["error: --json goes with --dry-run", "  a run's own log is JSON: runs/NAME/log.jsonl"]),
+         ["error: --json goes with --dry-run or --check-kernels", "  a run's own log is JSON: runs/NAME/log.jsonl"]),
+        (["train", "x", "--dry-run", "--check-kernels"],
+         ["error: --dry-run and --check-kernels are two things", "  ask for one at a time"]),
         (["translate", "--beam", "0"], ["error: --beam must be at least 1", "  see: nmt translate --help"]),
         (["translate", "--beam", "x"], ["error: --beam must be a whole number", "  see: nmt translate --help"]),
     ],
@@ -352,6 +354,19 @@ def test_a_dry_run_refuses_impossible_sizes(tmp_path: Path, recipe: str, capsys:
     for size in (4 * 10**18, 3 * 10**9):
         assert cli.run(["train", recipe, "--dry-run", f"--set=model.d_hidden={size}"]) == 2
         assert "a bahdanau model of these sizes cannot be" in capsys.readouterr().err
+
+
+def test_fused_kernels_are_refused_where_they_cannot_run(
+    tmp_path: Path, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is prepared."""
+    assert cli.run(["train", recipe, "--device", "cpu", "--set", "compute.kernels=fused"]) == 5
+    assert capsys.readouterr().err.splitlines() == [
+        "error: the fused kernels need a CUDA device, and this one is a CPU",
+        "  compute.kernels: auto takes the plain forms where it must",
+    ]
+    assert not (tmp_path / "prepared").exists()
+    assert not (tmp_path / "runs").exists()
 
 
 def test_exit_codes_are_those_of_the_design() -> None:

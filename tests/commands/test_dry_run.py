@@ -71,7 +71,7 @@ def test_memory_is_that_of_the_larger_of_two_optimisers() -> None:
 
 def test_activations_are_those_of_a_part_and_time_is_of_the_whole_batch() -> None:
     whole, half = dry_run(main_job("train.batch_tokens=2000")), dry_run(main_job("train.batch_tokens=1000"))
-    parts = dry_run(main_job("train.batch_tokens=2000", "train.accumulate=2"))
+    parts = dry_run(main_job("train.batch_tokens=2000", "train.grad_parts=2"))
     assert (whole.sentences, whole.length) == (2000 // LENGTH, LENGTH)
     assert parts.memory.activations == half.memory.activations < whole.memory.activations
     assert parts.time.flops == whole.time.flops == 2 * half.time.flops

@@ -12,8 +12,9 @@ from nmt.batch import BOS, PAD, SPECIALS, pad_rows, padded_batch
 from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
 from nmt.models.initialize import initialize
-from nmt.recipe import Adam, InverseSqrt, SearchConfig
+from nmt.recipe import SearchConfig
 from nmt.recipe_models import XavierInit
+from nmt.recipe_optim import Adam, InverseSqrt
 from nmt.search.beam import search
 from nmt.training.loss import batch_loss
 from nmt.training.optim import PlateauState, build_optimizer, learning_rate
@@ -34,7 +35,7 @@ def learn(config: Any, lengths: tuple[int, int], alphabet: int, updates: int, lr
     model = build_model(config, len(SPECIALS) + alphabet, len(SPECIALS) + alphabet)
     initialize(model, XavierInit(kind="xavier"))
     parameters = list(model.parameters())
-    optimizer = build_optimizer(Adam(), parameters, lr)
+    optimizer = build_optimizer(Adam(), model, lr)
     schedule = InverseSqrt(kind="inverse_sqrt", warmup_updates=max(1, updates // 8))
     for update in range(1, updates + 1):
         src = strings(rng, batch, alphabet, *lengths)

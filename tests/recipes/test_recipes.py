@@ -105,7 +105,7 @@ def test_kinds_that_are_compared_have_one_budget(family: str) -> None:
     assert len(compared) > 7
     for path in compared:
         recipe = loaded(path)
-        for key in ("batch_tokens", "batch_sentences", "accumulate", "updates", "label_smoothing", "loss_per", "seed"):
+        for key in ("batch_tokens", "batch_sentences", "grad_parts", "updates", "label_smoothing", "loss_per", "seed"):
             assert getattr(recipe.train, key) == getattr(base.train, key), (named(path), key)
         assert recipe.search == base.search, named(path)
         assert recipe.compute == base.compute, named(path)

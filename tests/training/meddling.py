@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,7 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from nmt import durable
+from nmt.errors import EnvironmentFault
 from nmt.training import checkpoint, trainer
+from nmt.training.distributed import Group
+from nmt.training.loss import LossSums
 from nmt.training.optim import PlateauState
 from nmt.training.progress import Progress
 
@@ -178,3 +181,91 @@ def hang_at(update: int) -> Any:
         return take(self, *args)
 
     return patch.object(trainer.Trainer, "_update", slow)
+
+
+def die_at(update: int) -> Any:
+    """SIGKILL to itself before an update."""
+    return _before(update, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def stop_at(update: int) -> Any:
+    """SIGSTOP to itself before an update: everything in the process stands still."""
+    return _before(update, lambda: os.kill(os.getpid(), signal.SIGSTOP))
+
+
+def signal_at(update: int, number: int) -> Any:
+    """A signal to itself before an update."""
+    return _before(update, lambda: os.kill(os.getpid(), number))
+
+
+def raise_at(update: int) -> Any:
+    """A fault of this process alone before an update."""
+
+    def fault() -> None:
+        raise EnvironmentFault("there is not enough memory", "use smaller batches")
+
+    return _before(update, fault)
+
+
+def _before(update: int, act: Callable[[], None]) -> Any:
+    take = trainer.Trainer._update
+
+    def struck(self: trainer.Trainer, *args: Any) -> bool:
+        if self.progress.update + 1 == update:
+            act()
+        return take(self, *args)
+
+    return patch.object(trainer.Trainer, "_update", struck)
+
+
+def break_part(update: int) -> Any:
+    """Makes the loss of the parts that this process has of an update not finite, once."""
+    loss, take, at = trainer.batch_loss, trainer.Trainer._update, [0]
+
+    def noted(self: trainer.Trainer, *args: Any) -> bool:
+        at.append(self.progress.update + 1)
+        return take(self, *args)
+
+    def broken(*args: Any) -> LossSums:
+        sums = loss(*args)
+        if at.count(update) != 1 or at[-1] != update:
+            return sums
+        return LossSums(sums.smoothed * float("nan"), sums.nll * float("nan"))
+
+    stack = ExitStack()
+    stack.enter_context(patch.object(trainer, "batch_loss", broken))
+    stack.enter_context(patch.object(trainer.Trainer, "_update", noted))
+    return stack
+
+
+def change_weight(update: int) -> Any:
+    """Leaves a weight other than it should be after an update, as hardware that computes otherwise does."""
+    take = trainer.Trainer._update
+
+    def drifting(self: trainer.Trainer, *args: Any) -> bool:
+        done = take(self, *args)
+        if done and self.progress.update == update:
+            with torch.no_grad():
+                nn.Parameter.view(self.parameters[0], -1)[0] += 2**-20
+        return done
+
+    return patch.object(trainer.Trainer, "_update", drifting)
+
+
+def seed_by_process() -> Any:
+    """Numbers the parts of each process from 0 for dropout: the sum then depends on who has which part."""
+    seed, share = trainer._seed, Group.share
+    first = [0]
+
+    def shared(self: Group, n: int, rank: int | None = None) -> range:
+        found = share(self, n, rank)
+        if rank is None:
+            first[0] = found.start
+        return found
+
+    stack = ExitStack()
+    stack.enter_context(patch.object(Group, "share", shared))
+    stack.enter_context(
+        patch.object(trainer, "_seed", lambda train_seed, update, part: seed(train_seed, update, part - first[0]))
+    )
+    return stack

@@ -14,7 +14,9 @@ from nmt.corpus.sides import side_of, store_of
 from nmt.models.bahdanau import Bahdanau
 from nmt.models.contract import Memory, Seq2Seq, State, Step
 from nmt.recipe import Recipe
+from nmt.training.distributed import Group
 from nmt.training.loss import batch_loss
+from nmt.training.stopping import StopRequest
 from nmt.training.trainer import Trainer
 from tests.training.tiny import recipe
 
@@ -97,6 +99,7 @@ def gradients(indices: list[int], **train: Any) -> dict[str, Tensor]:
         nn.init.uniform_(parameter, -0.3, 0.3)
     trainer = Trainer.__new__(Trainer)
     trainer.recipe, trainer.model, trainer.device = made, model, torch.device("cpu")
+    trainer.parameters, trainer.group, trainer.stop = list(model.parameters()), Group(), StopRequest()
     trainer.pool = pool()
     trainer._gradients(np.array(indices), 1)
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -123,9 +126,9 @@ def test_loss_per_sentence_sums_each_and_averages_over_sentences() -> None:
 
 @pytest.mark.parametrize("parts", [2, 3, 4])
 @pytest.mark.parametrize("loss_per", ["token", "sentence"])
-def test_accumulating_over_parts_gives_the_same_gradient(parts: int, loss_per: str) -> None:
+def test_adding_up_parts_gives_the_same_gradient(parts: int, loss_per: str) -> None:
     whole = gradients([0, 1, 2, 1], loss_per=loss_per)
-    assert_close(gradients([0, 1, 2, 1], loss_per=loss_per, accumulate=parts), whole, 1e-6)
+    assert_close(gradients([0, 1, 2, 1], loss_per=loss_per, grad_parts=parts), whole, 1e-6)
     assert max(float(g.abs().max()) for g in whole.values()) > 1e-3
 
 

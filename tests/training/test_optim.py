@@ -8,7 +8,8 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from nmt.recipe import (
+from nmt.recipe import Switch, TrainConfig
+from nmt.recipe_optim import (
     SGD,
     Adadelta,
     Adam,
@@ -20,8 +21,6 @@ from nmt.recipe import (
     Optimizer,
     Plateau,
     Schedule,
-    Switch,
-    TrainConfig,
 )
 from nmt.training.optim import PlateauState, at_update, build_optimizer, learning_rate
 
@@ -186,7 +185,7 @@ START = np.array([0.5, -1.0, 2.0, 3.0])
 def driven(config: Optimizer, lr: float) -> np.ndarray:
     """x after each of the gradients, in float64."""
     x = nn.Parameter(torch.from_numpy(START.copy()))
-    optimizer = build_optimizer(config, [x], lr)
+    optimizer = build_optimizer(config, nn.ParameterList([x]), lr)
     path = []
     for gradient in GRADIENTS:
         x.grad = torch.from_numpy(gradient.copy())

@@ -247,18 +247,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
             }
         }
     },
-    "tokens, accumulated, smoothed": {
-        "train": {"batch_sentences": None, "batch_tokens": 150, "accumulate": 3, "label_smoothing": 0.1}
+    "tokens, in parts, smoothed": {
+        "train": {"batch_sentences": None, "batch_tokens": 150, "grad_parts": 3, "label_smoothing": 0.1}
     },
     "pieces drawn anew": {
         "tokenizer": {"kind": "bpe", "vocab": 22, "joint": True},
-        "train": {"batch_sentences": None, "batch_tokens": 150, "accumulate": 2, "subword_sampling": 0.3},
+        "train": {"batch_sentences": None, "batch_tokens": 150, "grad_parts": 2, "subword_sampling": 0.3},
     },
     "rows": {"model": TRANSFORMER, "train": {**BY_TOKENS, "layout": "rows", "row_tokens": 24}},
     "flat, drawn anew": {
         "tokenizer": {"kind": "bpe", "vocab": 22, "joint": True},
         "model": TRANSFORMER,
-        "train": {**BY_TOKENS, "layout": "flat", "accumulate": 2, "subword_sampling": 0.3},
+        "train": {**BY_TOKENS, "layout": "flat", "grad_parts": 2, "subword_sampling": 0.3},
     },
     "bpe, tied": {
         "tokenizer": {"kind": "bpe", "vocab": 22, "joint": True},

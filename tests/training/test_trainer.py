@@ -39,7 +39,7 @@ def test_halving_counts_the_epochs_of_the_corpus(warm: Warm, tmp_path: Path) -> 
 def test_a_plateau_cuts_the_rate_when_the_validation_loss_rises(warm: Warm, tmp_path: Path) -> None:
     folder = trained(warm, tmp_path, lr=0.08, schedule=PLATEAU, validate_every=3)
     losses = [event["loss"] for event in events(folder, "validation")]
-    assert losses == sorted(losses)
+    assert min(losses[1:]) > losses[0]  # none came back to the first, so each one cuts
     assert rates(folder) == [*[0.08] * 6, *[0.04] * 3, *[0.02] * 3]
 
 

@@ -1,0 +1,262 @@
+"""The GPU's later stages: training and decoding of whole models, and plain PyTorch doing the same."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.figures import Figure, Place, guarded
+from benchmarks.ours import ROOT
+from benchmarks.train import measured_updates
+from nmt.batch import EOS, SPECIALS, Batch, padded_batch
+from nmt.models.build import build_model
+from nmt.models.contract import Seq2Seq
+from nmt.models.initialize import initialize
+from nmt.recipe import Recipe, SearchConfig
+from nmt.recipe_file import load_recipe
+from nmt.search.beam import search
+from nmt.training.cost import batch_cost, on_meta
+from nmt.training.loss import batch_loss
+from nmt.training.optim import build_optimizer
+
+PAPERS = ROOT / "recipes" / "papers"
+LENGTH = 30
+"""Pieces of every sentence, on either side."""
+TRAINED = (
+    ("Transformer base", "transformer2017-base-en-de", [], 25000),
+    ("Transformer big", "transformer2017-big-en-de", [], 25000),
+    ("RNNsearch", "bahdanau2015-en-fr", ["model.reset=after"], 7680),
+    ("Luong, input feeding", "luong2015-en-de", ["model.input_feeding=true"], 3840),
+    ("Luong, no feeding", "luong2015-en-de", ["model.input_feeding=false"], 7680),
+    ("ConvS2S", "convs2s2017-en-de", [], 16000),
+)
+"""Name, recipe, keys to set, and target tokens an update."""
+SMALL = {
+    "transformer": ["model.d_model=16", "model.d_ff=16", "model.n_heads=2", "model.n_layers=1"],
+    "bahdanau": [f"model.d_{name}=8" for name in ("embed", "hidden", "align", "maxout")],
+    "luong": ["model.d_embed=8", "model.d_hidden=8", "model.n_layers=1"],
+    "convs2s": ["model.d_embed=8", "model.d_out=8", "model.encoder=[{n_layers: 1, d_hidden: 8}]"],
+}
+"""Keys that make a recipe's model tiny, for a trial."""
+
+
+def _recipe(place: Place, name: str, keys: list[str]) -> Recipe:
+    path = PAPERS / f"{name}.yaml"
+    if not place.small:
+        return load_recipe(path, keys)
+    kind = load_recipe(path).model.kind
+    return load_recipe(path, [*keys, *SMALL[kind], "tokenizer.vocab=50"])
+
+
+def _model(place: Place, recipe: Recipe) -> Seq2Seq:
+    model = build_model(recipe.model, *recipe.tokenizer.sizes)
+    torch.manual_seed(1)
+    initialize(model, recipe.model.initialization)
+    model.compute_dtype = place.dtype
+    return model.to(place.device)
+
+
+def _batch(place: Place, vocab: int, sentences: int, length: int = LENGTH) -> Batch:
+    ids = torch.randint(len(SPECIALS), vocab, (2, sentences, length - 1)).numpy()
+    return padded_batch(list(ids[0]), list(ids[1])).to(place.device)
+
+
+# --- the step loop ----------------------------------------------------------------------------------------------------
+
+
+def loop(place: Place) -> Iterator[Figure]:
+    """RNNsearch without its loss, forward and backward: launched one by one, and as one CUDA graph."""
+    model = _model(place, _recipe(place, TRAINED[2][1], TRAINED[2][2])).train()
+    for B in (32, 80, 160, 256):
+        batch = _batch(place, model.projection.weight.shape[0], place.size(B, 3))
+        for graphed in (False, True):
+            what = f"RNNsearch, {B} sentences, {'one graph' if graphed else 'eager'}"
+            yield from guarded(what, partial(_looped, place, what, model, batch, graphed))
+
+
+def _looped(place: Place, what: str, model: Seq2Seq, batch: Batch, graphed: bool) -> Iterator[Figure]:
+    def work() -> None:
+        model.zero_grad(set_to_none=True)
+        features = model(batch)
+        features.backward(torch.ones_like(features))
+
+    if not graphed:
+        yield Figure(what, 1e3 * place.time(work), "ms")
+        return
+    if place.device.type != "cuda":
+        yield Figure(what, skipped="no GPU")
+        return
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # what is captured must have run before, and not on the default stream
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    yield Figure(what, 1e3 * place.time(graph.replay), "ms")
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def training(place: Place) -> Iterator[Figure]:
+    """Updates of the papers' models on sentences of 30 pieces: target tokens a second, and their share of the peak."""
+    n = place.size(8192, 64)
+    a, b = place.random(n, n), place.random(n, n)
+    ceiling = 2 * n**3 / place.time(lambda: a @ b)
+    yield Figure("ceiling", ceiling / 1e12, "TFLOP/s", "the product that shares below are of")
+    for name, recipe, keys, tokens in TRAINED:
+        yield from guarded(name, partial(_trained, place, name, _recipe(place, recipe, keys), tokens, ceiling))
+
+
+def _trained(place: Place, name: str, recipe: Recipe, tokens: int, ceiling: float) -> Iterator[Figure]:
+    model = _model(place, recipe)
+    batch = _batch(place, model.projection.weight.shape[0], max(1, place.size(tokens, 90) // LENGTH))
+    optimizer = build_optimizer(recipe.train.optimizer, model, 1e-4)
+    model.train()
+
+    def update() -> float:
+        started = time.perf_counter()
+        (batch_loss(model, batch, 0.1).smoothed / batch.tgt_tokens).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        place.wait()
+        return time.perf_counter() - started
+
+    update()
+    update()
+    if place.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    seconds = median(measured_updates(update, 25 * place.seconds))
+    memory = f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if place.device.type == "cuda" else ""
+    with on_meta():
+        meta = build_model(recipe.model, *recipe.tokenizer.sizes)
+        meta.compute_dtype = place.dtype
+        flops = batch_cost(meta, 8, LENGTH).flops / (8 * LENGTH)
+    rate = batch.tgt_tokens / seconds
+    note = f"{batch.tgt_tokens:,} tokens an update, {rate * flops / ceiling:.1%} of the ceiling{memory}"
+    yield Figure(name, rate, "tokens/s", note)
+
+
+# --- decoding ---------------------------------------------------------------------------------------------------------
+
+
+def decoding(place: Place) -> Iterator[Figure]:
+    """Search with untrained models, 30 pieces in and 30 out: target tokens a second."""
+    base, rnn = _recipe(place, TRAINED[0][1], []), _recipe(place, TRAINED[2][1], TRAINED[2][2])
+    cases = [(base, "Transformer base", beam, B) for beam in (5, 1) for B in (1, 32, 256, 1024)]
+    cases += [(rnn, "RNNsearch", 5, 256)]
+    models: dict[str, Seq2Seq] = {}
+    for recipe, name, beam, B in cases:
+        model = models.setdefault(name, _model(place, recipe).eval())
+        what = f"{name}, beam {beam}, {B} sentences"
+        yield from guarded(what, partial(_decoded, place, what, model, beam, place.size(B, min(B, 3))))
+
+
+def _decoded(place: Place, what: str, model: Seq2Seq, beam: int, B: int) -> Iterator[Figure]:
+    src = torch.randint(len(SPECIALS), model.projection.weight.shape[0], (B, LENGTH), device=place.device)
+    src[:, -1] = EOS
+    # An untrained model says when it is done by chance: no end before 30 pieces.
+    config = SearchConfig(beam=beam, min_len_ratio=1.0, max_len_ratio=1.0, max_len_extra=0)
+
+    @torch.inference_mode()
+    def work() -> list[int]:
+        found = search(model, src, config)
+        return [len(hypotheses[0].token_log_probs) for hypotheses in found]
+
+    tokens = sum(work())
+    quick = replace(place, seconds=4 * place.seconds)
+    yield Figure(what, tokens / quick.time(work), "tokens/s")
+
+
+# --- plain PyTorch ----------------------------------------------------------------------------------------------------
+
+
+def plain(place: Place) -> Iterator[Figure]:
+    """The same models as anyone writes them: nn.Transformer, and a loop over nn.GRUCell with additive attention."""
+    yield from guarded("nn.Transformer base", partial(_plain, place, "nn.Transformer base", PlainTransformer, 25000))
+    yield from guarded("nn.GRUCell loop", partial(_plain, place, "nn.GRUCell loop", PlainRNN, 7680))
+
+
+class PlainTransformer(nn.Module):
+    """torch.nn.Transformer between an embedding and its transpose."""
+
+    def __init__(self, place: Place, vocab: int) -> None:
+        super().__init__()
+        d = place.size(512, 16)
+        self.embed = nn.Embedding(vocab, d)
+        layers = place.size(6, 1)
+        self.body = nn.Transformer(d, place.size(8, 2), layers, layers, 4 * d, 0.1, batch_first=True)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits (B, T, V)."""
+        src_pad, tgt_pad = batch.src == 0, batch.tgt_in == 0
+        T = batch.tgt_in.shape[1]
+        causal = torch.ones(T, T, dtype=torch.bool, device=batch.src.device).triu(1)
+        out = self.body(
+            self.embed(batch.src),
+            self.embed(batch.tgt_in),
+            tgt_mask=causal,
+            src_key_padding_mask=src_pad,
+            tgt_key_padding_mask=tgt_pad,
+            memory_key_padding_mask=src_pad,
+            tgt_is_causal=True,
+        )
+        return out @ self.embed.weight.T
+
+
+class PlainRNN(nn.Module):
+    """RNNsearch's sizes: a bidirectional GRU, and a loop over a cell with additive attention."""
+
+    def __init__(self, place: Place, vocab: int) -> None:
+        super().__init__()
+        e, h = place.size(620, 8), place.size(1000, 8)
+        self.src, self.tgt = nn.Embedding(vocab, e), nn.Embedding(vocab, e)
+        self.encoder = nn.GRU(e, h, bidirectional=True, batch_first=True)
+        self.cell = nn.GRUCell(e + 2 * h, h)
+        self.start, self.query, self.keys = nn.Linear(h, h), nn.Linear(h, h), nn.Linear(2 * h, h)
+        self.v = nn.Linear(h, 1, bias=False)
+        self.readout, self.out = nn.Linear(e + 3 * h, h // 2), nn.Linear(h // 2, vocab)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits (B, T, V)."""
+        annotations, last = self.encoder(self.src(batch.src))
+        keys, y, hide = self.keys(annotations), self.tgt(batch.tgt_in), batch.src == 0
+        s = torch.tanh(self.start(last[1]))
+        seen = []
+        for t in range(y.shape[1]):
+            scores = self.v(torch.tanh(keys + self.query(s)[:, None]))[..., 0].masked_fill(hide, float("-inf"))
+            c = (scores.softmax(-1)[:, None] @ annotations)[:, 0]
+            seen.append(torch.cat([y[:, t], c, s], dim=-1))
+            s = self.cell(torch.cat([y[:, t], c], dim=-1), s)
+        return self.out(torch.tanh(self.readout(torch.stack(seen, dim=1))))
+
+
+def _plain(place: Place, what: str, build: type[PlainTransformer | PlainRNN], tokens: int) -> Iterator[Figure]:
+    vocab = place.size(37000 if build is PlainTransformer else 30004, 50)
+    model = build(place, vocab).to(place.device)
+    batch = _batch(place, vocab, max(1, place.size(tokens, 90) // LENGTH))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+
+    def update() -> None:
+        with torch.autocast(place.device.type, place.dtype):
+            logits = model(batch)
+        loss = F.cross_entropy(
+            logits.float().flatten(0, 1), batch.tgt_out.flatten(), ignore_index=0, label_smoothing=0.1
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    rate = batch.tgt_tokens / replace(place, seconds=8 * place.seconds).time(update)
+    yield Figure(what, rate, "tokens/s", "bfloat16 autocast, eager")
+
+
+STAGES = {"loop": loop, "training": training, "decoding": decoding, "plain": plain}

@@ -1,0 +1,47 @@
+"""What a figure was measured with: program, versions, machine. No name of a host, no path."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+
+def settings(threads: int) -> dict[str, Any]:
+    """Commit (with `+` when files of it were changed), versions, processor, memory, and the time."""
+    return {
+        "time": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
+        "threads": threads,
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def commit() -> str:
+    """The commit of this checkout."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "nmt", "benchmarks/*.py", "benchmarks/recipes")
+    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+
+
+def processor() -> str:
+    """The processor's name, and what of it matters for bfloat16."""
+    facts: dict[str, str] = {}
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        key, _, value = line.partition(":")
+        facts[key.strip()] = value.strip()
+    units = [unit for unit in ("avx512_bf16", "amx_bf16") if unit in facts.get("flags", "").split()]
+    return ", ".join([facts.get("model name", platform.machine()), *units])

@@ -1,0 +1,209 @@
+"""Writes the tables of docs/performance.md from the results that are here: `python -m benchmarks.page`.
+
+The page is written by hand but for what stands between `<!-- NAME -->` and `<!-- end -->`: there, NAME's table is put
+in anew. A test holds the page to the results.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.gpu import table as gpu_table
+from benchmarks.peers import ratio
+from benchmarks.systems import OURS
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "performance.md"
+RESULTS = ROOT / "benchmarks" / "results"
+NOT_YET = "Not yet measured."
+CLEAN = 0.15
+"""Cores that other programs may keep busy during a run that counts as undisturbed."""
+
+Result = dict[str, Any]
+
+
+def main() -> None:
+    """Writes the page anew."""
+    PAGE.write_text(filled(PAGE.read_text(), RESULTS))
+
+
+def filled(page: str, results: Path) -> str:
+    """The page with every table made from the results in a folder."""
+
+    def made(found: re.Match[str]) -> str:
+        name = found[1]
+        path = results / f"{name}.json"
+        kind = next(kind for kind in TABLES if name == kind or name.startswith(f"{kind}-"))
+        table = TABLES[kind](json.loads(path.read_text())) if path.exists() else NOT_YET
+        return f"<!-- {name} -->\n{table}\n<!-- end -->"
+
+    return re.sub(r"<!-- ([\w-]+) -->\n.*?<!-- end -->", made, page, flags=re.DOTALL)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a table, the first one its head."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
+
+
+def speed(result: Result) -> str:
+    """Rates, the fastest first: median and range over rounds, and what ours are to each."""
+    runs = [run for run in result["runs"] if run["tokens"]]
+    if not runs:
+        return NOT_YET
+    systems = sorted(
+        dict.fromkeys(run["system"] for run in runs),
+        key=lambda name: -median(run["tokens_per_second"] for run in runs if run["system"] == name),
+    )
+    head = ["system", "target tokens/s", "rounds", *(f"{name} is" for name in OURS), "tokens an update", "padding"]
+    rows = [[*head, "memory, MiB", "parameters", "version"]]
+    for name in systems:
+        own = [run for run in runs if run["system"] == name]
+        rows.append(
+            [
+                name + ("*" if any(run["watched"]["other_cores"] > CLEAN for run in own) else ""),
+                _spread([run["tokens_per_second"] for run in own]),
+                str(len(own)),
+                *(_times(runs, mine, name) for mine in OURS),
+                _whole(own, "tokens_per_update"),
+                _padding(own),
+                f"{max(run['watched']['peak_mib'] + run['watched']['children_mib'] for run in own):,}",
+                _millions(own),
+                own[0]["version"],
+            ]
+        )
+    return markdown(rows) + "\n\n" + _settings(result, runs)
+
+
+def _spread(values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:,.0f}"
+    return f"{median(values):,.0f} ({min(values):,.0f} to {max(values):,.0f})"
+
+
+def _times(runs: Sequence[Result], mine: str, other: str) -> str:
+    if other in OURS:
+        return ""
+    spread = ratio(runs, mine, other)
+    if spread is None:
+        return ""
+    return f"{spread.middle:.2f} times" + (f" ({spread.least:.2f} to {spread.most:.2f})" if spread.most else "")
+
+
+def _whole(own: Sequence[Result], key: str) -> str:
+    values = [run[key] for run in own if run[key] is not None]
+    return f"{median(values):,.0f}" if values else ""
+
+
+def _padding(own: Sequence[Result]) -> str:
+    shares = [run["real_share"] for run in own if run["real_share"] is not None]
+    return f"{1 - median(shares):.1%}" if shares else "not told"
+
+
+def _millions(own: Sequence[Result]) -> str:
+    values = [run["parameters"] for run in own if run["parameters"]]
+    return f"{values[0] / 1e6:.2f} M" if values else "not told"
+
+
+def _settings(result: Result, runs: Sequence[Result]) -> str:
+    """The line under a table that says how it was measured."""
+    s = result["settings"]
+    products = [run["products"] for run in runs]
+    starred = any(run["watched"]["other_cores"] > CLEAN for run in runs)
+    return (
+        f"{s['time']}, commit {s['commit']}, {s['processor']}, {s['threads']} threads, torch {s['torch']}; "
+        f"{s['measure']:.0f} s of logged work after {s['warm_up']:.0f} s of warm-up; matrix products in float32 "
+        f"{min(products):,.0f} to {max(products):,.0f} Gflop/s over the run; text sha256 {s['text']['sha256'][:12]}."
+        + (f" Not installed: {', '.join(s['absent'])}." if s["absent"] else "")
+        + (f" *: other programs kept more than {CLEAN} cores busy in one of its rounds." if starred else "")
+    )
+
+
+def loss(result: Result) -> str:
+    """Validation losses, the lowest first."""
+    rows = [row for row in result["losses"] if row["loss"] is not None]
+    if not rows:
+        return NOT_YET
+    table = [["system", "validation loss, nats a token", "target tokens", "updates"]]
+    for row in sorted(rows, key=lambda row: row["loss"]):
+        table.append([row["system"], f"{row['loss']:.3f}", f"{row['tokens']:,.0f}", f"{row['updates']:,}"])
+    s = result["settings"]
+    return markdown(table) + f"\n\n{s['time']}, commit {s['commit']}, seed 1."
+
+
+def variants(result: Result) -> str:
+    """Our own variants, a row each."""
+    keys = list(dict.fromkeys(key for row in result["rows"] for key in row["keys"]))
+    table = [["recipe", *keys, "target tokens/s", "padding", "memory, MiB"]]
+    for row in result["rows"]:
+        share = "" if row["real_share"] is None else f"{1 - row['real_share']:.1%}"
+        values = [row["keys"].get(key, "") for key in keys]
+        memory = f"{row['watched']['peak_mib']:,}"
+        table.append([row["task"], *values, f"{row['tokens_per_second']:,.0f}", share, memory])
+    return markdown(table) + "\n\n" + _machine(result)
+
+
+def limits(result: Result) -> str:
+    """Our rates beside the machine's."""
+    table = [["recipe", "type", "target tokens/s", "at the limit", "Gflop/s of the model", "of its products", "share"]]
+    for row in result["rows"]:
+        rates = [f"{row[key]:,.0f}" for key in ("tokens_per_second", "limit_tokens_per_second")]
+        gflops = [f"{row[key]:,.0f}" for key in ("model_gflops", "products_gflops")]
+        table.append([row["task"], row["dtype"], *rates, *gflops, f"{row['share']:.2f}"])
+    return markdown(table) + "\n\n" + _machine(result)
+
+
+def growth(result: Result) -> str:
+    """Rates by size of batch, a column for each recipe and type."""
+    rows = result["rows"]
+    columns = list(dict.fromkeys((row["task"], row["dtype"]) for row in rows))
+    sizes = list(dict.fromkeys((row["sentences"], row["length"]) for row in rows))
+    rates = {(r["task"], r["dtype"], r["sentences"], r["length"]): r["tokens_per_second"] for r in rows}
+    table = [["sentences", "pieces", *(f"{name}, {dtype}" for name, dtype in columns)]]
+    for size in sizes:
+        found = [rates.get((*column, *size)) for column in columns]
+        table.append([*map(str, size), *("" if rate is None else f"{rate:,.0f}" for rate in found)])
+    return markdown(table) + "\n\nTarget tokens a second. " + _machine(result)
+
+
+def _machine(result: Result) -> str:
+    s = result["settings"]
+    return f"{s['time']}, commit {s['commit']}, {s['processor']}, {s['threads']} threads, torch {s['torch']}."
+
+
+def quality(result: Result) -> str:
+    """Minutes to the mark, the fastest first."""
+    target = f"{result['settings']['target']:g}"
+    table = [["system", f"minutes to BLEU {target}", "updates", "best BLEU seen", "settings", "version"]]
+    for course in sorted(result["courses"], key=lambda c: c["seconds"] or float("inf")):
+        at = next((one["updates"] for one in course["reached"] if one["seconds"] == course["seconds"]), None)
+        minutes = f"{course['seconds'] / 60:.1f}" if course["seconds"] else "not reached"
+        best = max((one["bleu"] for one in course["reached"]), default=0.0)
+        told = [course["settings"], course["version"]]
+        table.append([course["system"], minutes, f"{at:,}" if at else "", f"{best:.2f}", *told])
+    return markdown(table) + "\n\n" + _machine(result)
+
+
+def on_gpu(result: Result) -> str:
+    """What the GPU's measurement printed."""
+    s = result["settings"]
+    return gpu_table(result["figures"]) + f"\n\n{s['time']}, commit {s['commit']}, torch {s['torch']}."
+
+
+TABLES: dict[str, Callable[[Result], str]] = {
+    "peers-speed": speed,
+    "peers-loss": loss,
+    "train-variants": variants,
+    "train-limit": limits,
+    "train-growth": growth,
+    "quality": quality,
+    "gpu": on_gpu,
+}
+"""How the table of a file of results is made, by the beginning of the file's name."""
+
+
+if __name__ == "__main__":
+    main()

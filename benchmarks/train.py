@@ -1,0 +1,275 @@
+"""Our own training: its variants, the machine's limit beside it, and how its speed changes with length and batch.
+
+    python -m benchmarks.train variants     every precision, layout and compiler setting there is, on the real text
+    python -m benchmarks.train limit        share of what torch.mm reaches at the model's shapes, in the same minutes
+    python -m benchmarks.train growth       sentences of 10 to 320 pieces at one number of tokens; batches of 1 to 1024
+
+Each writes benchmarks/results/train-WHAT.json as it goes; `python -m benchmarks.page` makes tables of them. On a CPU it
+wants the machine to itself, as benchmarks/peers.py does.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal, get_args, get_origin
+
+import numpy as np
+import torch
+from pydantic import BaseModel
+
+from benchmarks import machine, ours
+from benchmarks.peers import RESULTS
+from benchmarks.products import limit
+from benchmarks.watch import Watched, rate, watch
+from nmt.batch import SPECIALS, padded_batch
+from nmt.commands.prepare import prepare
+from nmt.corpus.batches import Batches
+from nmt.corpus.shards import Prepared
+from nmt.models.build import build_model
+from nmt.models.contract import Seq2Seq
+from nmt.models.initialize import initialize
+from nmt.recipe import Recipe
+from nmt.recipe_file import load_recipe
+from nmt.training.allocator import keep_memory
+from nmt.training.loss import batch_loss
+from nmt.training.optim import build_optimizer
+
+DTYPES = ("float32", "bfloat16")
+LENGTHS = (10, 20, 40, 80, 160, 320)
+SENTENCES = (1, 4, 16, 64, 256, 1024)
+TYPICAL = 30
+"""Pieces of a sentence where the number of sentences changes."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A variant's rate on the real text, its share of real positions, and what it took. keys: those that it changed."""
+
+    task: str
+    keys: dict[str, str]
+    tokens_per_second: float
+    seconds: float
+    real_share: float | None
+    tokens_per_update: float | None
+    watched: Watched
+
+
+@dataclass(frozen=True)
+class Share:
+    """Training beside the machine's limit: operations of the model a second, and those of its products alone."""
+
+    task: str
+    dtype: str
+    tokens_per_second: float
+    limit_tokens_per_second: float
+    model_gflops: float
+    products_gflops: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """One size of batch: real target tokens a second, forward, backward and optimiser; peak bytes on a GPU."""
+
+    task: str
+    dtype: str
+    sentences: int
+    length: int
+    tokens_per_second: float
+    peak_bytes: int | None
+
+
+def main() -> None:
+    """Measures what is asked for."""
+    options = _options()
+    for folder in (options.work, options.out):
+        folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(options.work)
+    keep_memory()
+    torch.set_num_threads(options.threads)
+    measure = {"variants": _variants, "limit": _limits, "growth": _growth}[options.what]
+    rows: list[Any] = []
+    settings = machine.settings(options.threads) | {"warm_up": options.warm_up, "measure": options.measure}
+    for row in measure(options):
+        rows.append(asdict(row))
+        print(" ".join(f"{key}={value}" for key, value in rows[-1].items() if key != "watched"), flush=True)
+        text = json.dumps({"settings": settings, "rows": rows}, indent=1)
+        (options.out / f"train-{options.what}.json").write_text(text + "\n")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("variants", "limit", "growth"))
+    parser.add_argument("--tasks", nargs="+", choices=ours.RECIPES, default=list(ours.RECIPES))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--warm-up", type=float, default=12.0, help="seconds of logged work that do not count")
+    parser.add_argument("--measure", type=float, default=24.0, help="seconds of logged work that do")
+    parser.add_argument("--limit", type=float, default=150.0, help="seconds after which a run is ended in any case")
+    parser.add_argument("--tokens", type=int, default=4096, help="growth: target tokens of a batch, for each length")
+    parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
+    parser.add_argument("--sentences", type=int, nargs="+", default=SENTENCES)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--work", type=Path, default=Path("runs/train"), help="folder for text and logs")
+    options = parser.parse_args()
+    options.out, options.work = options.out.absolute(), options.work.absolute()
+    return options
+
+
+# --- variants ---------------------------------------------------------------------------------------------------------
+
+
+def variants(recipe: type[Recipe] = Recipe) -> list[dict[str, str]]:
+    """Every combination of precision with the layouts and compiler settings that recipes know."""
+    axes: dict[str, Sequence[str]] = {"compute.dtype": DTYPES}
+    for key in ("train.layout", "compute.compile"):
+        if values := choices(recipe, key):
+            axes[key] = values
+    return [dict(zip(axes, chosen, strict=True)) for chosen in product(*axes.values())]
+
+
+def choices(recipe: type[Recipe], key: str) -> list[str]:
+    """The words, or true and false, that a recipe's key may be; none where there is no such key."""
+    section, name = key.split(".")
+    model = recipe.model_fields[section].annotation
+    assert isinstance(model, type)
+    assert issubclass(model, BaseModel)
+    if name not in model.model_fields:
+        return []
+    kind = model.model_fields[name].annotation
+    if get_origin(kind) is Literal:
+        return [word for word in get_args(kind) if word != "auto"]
+    return ["false", "true"] if kind is bool else []
+
+
+def _variants(options: argparse.Namespace) -> Iterator[Trained]:
+    for task in options.tasks:
+        for keys in variants():
+            yield _trained(task, keys, options)
+
+
+def _trained(task: str, keys: dict[str, str], options: argparse.Namespace) -> Trained:
+    """Trains a recipe with these keys until enough of it is logged."""
+    name = "-".join([task, *keys.values()])
+    file = ours.fresh(options.work, name) / "log.jsonl"
+
+    def log() -> ours.Log:
+        return ours.read_log(file.read_text() if file.exists() else "")
+
+    settings = {"name": name, "compute.threads": options.threads, "train.updates": 1_000_000, **keys}
+    watched = watch(
+        ours.command(ours.RECIPES[task], {**settings, "train.validate_every": 1_000_000}),
+        options.work / f"{name}.log",
+        cwd=options.work,
+        environment={**os.environ, "OMP_NUM_THREADS": str(options.threads), "PYTHONPATH": str(ours.ROOT)},
+        limit=options.limit,
+        done=lambda: rate(log().samples, options.warm_up).seconds >= options.measure,
+    )
+    found, measured = log(), rate(log().samples, options.warm_up)
+    return Trained(
+        task=task,
+        keys=keys,
+        tokens_per_second=round(measured.tokens_per_second, 1),
+        seconds=round(measured.seconds, 2),
+        real_share=found.real_share,
+        tokens_per_update=found.tokens_per_update,
+        watched=watched,
+    )
+
+
+# --- the machine's limit ----------------------------------------------------------------------------------------------
+
+
+def _limits(options: argparse.Namespace) -> Iterator[Share]:
+    """Products, training, products again: the limit is the mean of before and after."""
+    for task, dtype in product(options.tasks, DTYPES):
+        recipe = load_recipe(ours.RECIPES[task], [f"compute.dtype={dtype}"])
+        prepared = prepare(recipe, ours.RECIPES[task], say=lambda line: None)
+        model, batches = _model(recipe, prepared, dtype), _some_batches(recipe, prepared)
+        before = limit(model, batches, recipe.train.label_smoothing)
+        trained = _trained(task, {"compute.dtype": dtype}, options)
+        after = limit(model, batches, recipe.train.label_smoothing)
+        products = (before.rate + after.rate) / 2
+        yield Share(
+            task=task,
+            dtype=dtype,
+            tokens_per_second=trained.tokens_per_second,
+            limit_tokens_per_second=round(products / before.model_flops, 1),
+            model_gflops=round(trained.tokens_per_second * before.model_flops / 1e9, 2),
+            products_gflops=round(products / 1e9, 2),
+            share=round(trained.tokens_per_second * before.model_flops / products, 4),
+        )
+
+
+def _model(recipe: Recipe, prepared: Prepared | None, dtype: str, device: str = "cpu") -> Seq2Seq:
+    """The recipe's model with its first weights; without text, for a vocabulary as large as the recipe's."""
+    sizes = recipe.tokenizer.sizes if prepared is None else tuple(t.n_ids for t in prepared.tokenizers)
+    model = build_model(recipe.model, *sizes)
+    torch.manual_seed(1)
+    initialize(model, recipe.model.initialization)
+    model.compute_dtype = getattr(torch, dtype)
+    return model.to(device)
+
+
+def _some_batches(recipe: Recipe, prepared: Prepared, count: int = 4) -> list[Any]:
+    """Batches of the first epoch."""
+    batches = Batches(prepared.train, recipe.train.seed, recipe.train.batch_tokens, recipe.train.batch_sentences)
+    pool = batches.pool(0)
+    return [pool.load(places) for places in pool.batches[:count]]
+
+
+# --- growth -----------------------------------------------------------------------------------------------------------
+
+
+def _growth(options: argparse.Namespace) -> Iterator[Point]:
+    sizes = [(max(1, options.tokens // length), length) for length in options.lengths]
+    sizes += [(sentences, TYPICAL) for sentences in options.sentences]
+    for task, dtype in product(options.tasks, DTYPES):
+        recipe = load_recipe(ours.RECIPES[task])
+        model = _model(recipe, None, dtype)
+        for sentences, length in sizes:
+            yield point(task, recipe, model, dtype, sentences, length)
+
+
+def point(task: str, recipe: Recipe, model: Seq2Seq, dtype: str, sentences: int, length: int) -> Point:
+    """The rate of updates on random sentences that all have `length` pieces on either side, end included."""
+    weight = model.projection.weight
+    rng = np.random.default_rng(1)
+    ids = rng.integers(len(SPECIALS), weight.shape[0], (2, sentences, length - 1))
+    batch = padded_batch(list(ids[0]), list(ids[1])).to(weight.device)
+    optimizer = build_optimizer(recipe.train.optimizer, model, 1e-4)
+    cuda = weight.device.type == "cuda"
+    model.train()
+
+    def update() -> float:
+        started = time.perf_counter()
+        (batch_loss(model, batch, recipe.train.label_smoothing).smoothed / batch.tgt_tokens).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if cuda:
+            torch.cuda.synchronize(weight.device)
+        return time.perf_counter() - started
+
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(weight.device)
+    update()
+    taken = measured_updates(update)
+    peak = torch.cuda.max_memory_allocated(weight.device) if cuda else None
+    return Point(task, dtype, sentences, length, round(batch.tgt_tokens / median(taken), 1), peak)
+
+
+def measured_updates(update: Any, seconds: float = 2.0, least: int = 3) -> Sequence[float]:
+    """The seconds of as many updates as fit in so many, of three at least."""
+    taken = list[float]()
+    while len(taken) < least or sum(taken) < seconds:
+        taken.append(update())
+    return taken
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Models on fused kernels: the same features and gradients as on the plain forms, in whole and step by step."""
+
+import copy
+import importlib
+from typing import Any
+
+import pytest
+import torch
+
+from nmt.batch import Batch, padded_batch
+from nmt.models.build import build_model
+from nmt.models.contract import Seq2Seq
+from nmt.ops.choose import PLAIN, Kernels
+from nmt.recipe_models import BahdanauConfig, GNMTConfig, LuongConfig, ModelConfig, RNNConfig, TransformerConfig
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+SIZES: dict[str, Any] = {"d_embed": 6, "d_hidden": 8, "d_align": 5}
+CONCAT: dict[str, Any] = {**SIZES, "n_layers": 1, "score": "concat", "reach": "global"}
+MODELS: dict[str, ModelConfig] = {
+    "bahdanau": BahdanauConfig(kind="bahdanau", d_maxout=4, **SIZES),
+    "gnmt": GNMTConfig(kind="gnmt", n_layers=2, d_model=8, d_align=5),
+    "luong, fed": LuongConfig(kind="luong", **CONCAT),
+    "luong, fed, about a predicted position": LuongConfig(kind="luong", **{**CONCAT, "reach": "local_p", "window": 1}),
+    "luong, not fed": LuongConfig(kind="luong", input_feeding=False, **CONCAT),
+    "luong, not fed, about its position": LuongConfig(
+        kind="luong", input_feeding=False, **{**CONCAT, "reach": "local_m", "window": 1}
+    ),
+    "rnn": RNNConfig(kind="rnn", attention="bahdanau", cell="gru", n_layers=1, **SIZES),
+}
+
+
+@pytest.fixture(scope="module")
+def fused() -> Kernels:
+    """What a GPU would get."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    module = importlib.import_module("nmt.ops.additive_triton")
+    return Kernels(additive_align=module.align, additive_attend=module.attend, additive_steps=module.Steps)
+
+
+def built(config: ModelConfig) -> Seq2Seq:
+    torch.manual_seed(4)
+    model = build_model(config, 12, 12).to(DEVICE).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0.0, 0.5)
+    return model
+
+
+def batch() -> Batch:
+    return padded_batch([[5, 6, 7, 8], [9]], [[4, 5], [6, 7, 8]]).to(DEVICE)
+
+
+def results(model: Seq2Seq) -> list[torch.Tensor]:
+    features = model(batch())
+    gradients = torch.autograd.grad(features.sin().sum(), list(model.parameters()), allow_unused=True)
+    return [features.detach(), *(g for g in gradients if g is not None)]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_fused_kernels_change_nothing(fused: Kernels, name: str) -> None:
+    model = built(MODELS[name])
+    wanted = results(model)
+    model.use(fused)
+    for found, true in zip(results(model), wanted, strict=True):
+        assert float((found - true).abs().max()) <= 1e-4 * float(true.abs().max())
+    with torch.no_grad():
+        torch.testing.assert_close(Seq2Seq.forward(model, batch()), wanted[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "operations"), [(name, {"additive"}) for name in MODELS])
+def test_models_say_what_they_can_choose(name: str, operations: set[str]) -> None:
+    assert build_model(MODELS[name], 9, 9).all_operations() == operations
+
+
+def test_a_model_without_additive_attention_has_nothing_of_it_to_choose() -> None:
+    product = LuongConfig(kind="luong", **{**CONCAT, "score": "general"})
+    assert "additive" not in build_model(product, 9, 9).all_operations()
+    transformer = TransformerConfig(kind="transformer", n_layers=1, d_model=8, n_heads=2, d_ff=8)
+    assert "additive" not in build_model(transformer, 9, 9).all_operations()
+
+
+def test_use_reaches_every_layer_and_leaves_the_class_alone() -> None:
+    other = Kernels(additive_align=lambda query, keys, v, may: query)
+    model = build_model(MODELS["luong, fed"], 9, 9)
+    model.use(other)
+    chosen = [module.kernels for module in model.modules() if hasattr(module, "kernels")]
+    assert chosen == [other, other]
+    assert build_model(MODELS["luong, fed"], 9, 9).kernels is PLAIN
+    assert copy.deepcopy(model).kernels.additive_align is other.additive_align

@@ -1,0 +1,132 @@
+"""Which implementation runs where: the table, what is said of it, and that nothing asked for is left out in silence."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from nmt.errors import EnvironmentFault, UsageError
+from nmt.ops import additive, choose, packed
+from nmt.ops.choose import PLAIN, Asked, choose_kernels
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+BOTH = {"additive", "packed"}
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A machine that says it has a GPU of some capability, with or without Triton and a compiler."""
+
+    def pretend(capability: tuple[int, int] = (9, 0), triton: bool = True, compiler: bool = True) -> None:
+        monkeypatch.delenv("CC", raising=False)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if triton else None)
+        monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/cc" if compiler else None)
+
+    return pretend
+
+
+@pytest.mark.parametrize("asked", ["auto", "plain"])
+def test_a_cpu_gets_the_plain_forms(asked: Asked) -> None:
+    choice = choose_kernels(asked, CPU, "bfloat16", BOTH)
+    assert choice.kernels == PLAIN
+    assert choice.kernels.additive_attend is additive.attend
+    assert choice.kernels.packed_attend is packed.attend
+    assert choice.forms == {"additive": "plain", "packed": "plain"}
+
+
+def test_it_says_in_a_line_what_it_came_to() -> None:
+    auto = "kernels: additive attention plain (the fused kernels need a CUDA device, and this one is a CPU)"
+    assert str(choose_kernels("auto", CPU, "float32", {"additive"})) == auto
+    assert str(choose_kernels("plain", CPU, "float32", BOTH)) == (
+        "kernels: additive attention plain, attention over packed rows plain (as the recipe asks)"
+    )
+    assert str(choose_kernels("auto", CPU, "float32", ())) == "kernels: this model has none to choose from"
+
+
+def test_fused_on_a_cpu_is_an_error() -> None:
+    with pytest.raises(EnvironmentFault) as caught:
+        choose_kernels("fused", CPU, "bfloat16", {"additive"})
+    assert str(caught.value) == (
+        "error: the fused kernels need a CUDA device, and this one is a CPU\n"
+        "  compute.kernels: auto takes the plain forms where it must"
+    )
+
+
+def test_a_gpu_gets_the_fused_forms(gpu: Callable[..., None]) -> None:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    gpu()
+    for asked in ("auto", "fused"):
+        choice = choose_kernels(asked, CUDA, "bfloat16", BOTH)
+        assert choice.forms == {"additive": "fused", "packed": "fused"}
+        assert choice.kernels.additive_attend.__module__ == "nmt.ops.additive_triton"
+        assert choice.kernels.additive_steps.__module__ == "nmt.ops.additive_triton"
+        assert choice.kernels.packed_attend.__module__ == "nmt.ops.packed_triton"
+        assert str(choice) == "kernels: additive attention fused, attention over packed rows fused"
+
+
+@pytest.mark.parametrize(
+    ("lacking", "said"),
+    [
+        (
+            {"capability": (7, 5)},
+            "error: the fused kernels need compute capability 8.0, and this GPU has 7.5\n"
+            "  compute.kernels: auto takes the plain forms where it must",
+        ),
+        (
+            {"triton": False},
+            "error: the fused kernels need Triton, and it is not installed\n"
+            "  pip install 'nmt[kernels]'; or compute.kernels: auto takes the plain forms where it must",
+        ),
+        (
+            {"compiler": False},
+            "error: Triton needs a C compiler, and there is none\n"
+            "  install gcc, or name one in the variable CC; "
+            "or compute.kernels: auto takes the plain forms where it must",
+        ),
+    ],
+)
+def test_a_gpu_that_lacks_something(gpu: Callable[..., None], lacking: dict[str, object], said: str) -> None:
+    gpu(**lacking)
+    assert choose_kernels("auto", CUDA, "bfloat16", BOTH).kernels == PLAIN
+    with pytest.raises(EnvironmentFault) as caught:
+        choose_kernels("fused", CUDA, "bfloat16", BOTH)
+    assert str(caught.value) == said
+
+
+def test_packed_rows_in_float32_have_no_fused_form(gpu: Callable[..., None]) -> None:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    gpu()
+    choice = choose_kernels("auto", CUDA, "float32", BOTH)
+    assert choice.forms == {"additive": "fused", "packed": "plain"}
+    assert str(choice).endswith(
+        "additive attention fused, attention over packed rows plain "
+        "(attention over packed rows has no fused form for float32)"
+    )
+    with pytest.raises(UsageError) as caught:
+        choose_kernels("fused", CUDA, "float32", BOTH)
+    assert str(caught.value) == (
+        "error: attention over packed rows has no fused form for float32\n"
+        "  use compute.dtype: bfloat16, or compute.kernels: auto"
+    )
+
+
+def test_a_compiler_may_be_named(gpu: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu(compiler=False)
+    monkeypatch.setenv("CC", "/opt/cc")
+    assert choose._machine_fault(CUDA) is None
+
+
+def test_nothing_imports_triton_by_itself() -> None:
+    """Every module of the package, but for the kernels themselves."""
+    program = (
+        "import pkgutil, importlib, sys, nmt\n"
+        "for found in pkgutil.walk_packages(nmt.__path__, 'nmt.'):\n"
+        "    if not found.name.endswith(('_triton', '__main__')): importlib.import_module(found.name)\n"
+        "assert 'torch' in sys.modules and 'nmt.ops.choose' in sys.modules\n"
+        "print([name for name in sys.modules if name.split('.')[0] == 'triton'])"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
