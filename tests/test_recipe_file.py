@@ -262,7 +262,7 @@ train:
         ("optimizer: {kind: adam, betas: [0.9, 0.98, 1]}", "train.optimizer.betas must be a list of 2"),
         ("optimizer: {kind: sgd, nesterov: true}", "train.optimizer: nesterov needs momentum above 0"),
         ("batch_sentences: 80", "train: give one of batch_tokens and batch_sentences"),
-        ("layout: packed", "train.layout must be padded, rows or flat, not the text 'packed'"),
+        ("layout: packed", "train.layout must be auto, padded, rows or flat, not the text 'packed'"),
         ("row_tokens: 0", "train.row_tokens must be a whole number above 0, not 0"),
         ("init: 3", "train.init must be text or null, not 3"),
     ],
@@ -295,6 +295,9 @@ def test_a_layout_that_the_model_does_not_take_is_refused_at_its_line(recipe_pat
     by_sentences = text.replace("bahdanau", "modern").replace("batch_tokens", "batch_sentences")
     said = f"error: r.yaml:6: train: layout {layout} needs batch_tokens, not batch_sentences"
     assert faults(recipe_path, by_sentences) == [said]
+    for taken in ("auto", "padded"):
+        assert load(recipe_path, text.replace(layout, taken)).train.layout == taken
+    assert load(recipe_path, SMALL).train.layout == "auto"
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from nmt.ops.choose import PLAIN, Choice, Kernels, choose_device, choose_kernels
 from nmt.ops.cross_entropy import projected_cross_entropy
 from nmt.ops.linear import linear, wide
 from nmt.recipe import Recipe
+from nmt.training.forms import widest
 
 MOST_POSITIONS = {"cpu": 1500, "cuda": 32768}
 """Target positions of the batch that is compared, at most: a recipe's own may take minutes in the plain form."""
@@ -112,7 +113,7 @@ def check_kernels(recipe: Recipe, device: str = "auto") -> Report:
     length = min(LENGTH, recipe.corpus.max_len)
     wanted = recipe.train.batch_sentences or (recipe.train.batch_tokens or 0) // length
     sentences = max(1, min(wanted, MOST_POSITIONS[where.type] // length))
-    choice = choose_kernels("auto", where, dtype, model.all_operations())
+    choice = choose_kernels("auto", where, dtype, model.all_operations(), widest(recipe, model))
     left_out = {name: choice.why for name, form in choice.forms.items() if form == "plain"}
     found = [compare(case, where) for case in cases(recipe, model.eval(), _batch(sentences, length, where), choice)]
     report = Report(

@@ -17,6 +17,7 @@ from nmt.ops.choose import choose_device
 from nmt.recipe import Recipe
 from nmt.recipe_optim import SGD, Optimizer
 from nmt.training.cost import batch_cost, on_meta, product_rate
+from nmt.training.forms import choose_layout
 
 LENGTH = 25
 """Pieces of a sentence, its end included, where there is no text to ask: WMT's 4.5 M English-German pairs have 26 words
@@ -151,7 +152,8 @@ def dry_run(recipe: Recipe, device: str = "auto") -> Plan:
         with on_meta():
             model = build_model(recipe.model, *recipe.tokenizer.sizes)
             model.compute_dtype = dtype
-            cost = batch_cost(model, rows * times_seen, length, train.layout, train.row_tokens)
+            layout, _ = choose_layout(recipe, model, target)
+            cost = batch_cost(model, rows * times_seen, length, layout, train.row_tokens)
     except (RuntimeError, TypeError) as error:
         # On the meta device nothing is allocated, so numbers that overflow are all that a recipe can do wrong.
         if "overflow" not in str(error).lower():
@@ -177,8 +179,8 @@ def dry_run(recipe: Recipe, device: str = "auto") -> Plan:
         sentences=sentences,
         length=length,
         grad_parts=train.grad_parts,
-        layout=train.layout,
-        row_tokens=train.row_tokens if train.layout == "rows" else None,
+        layout=layout,
+        row_tokens=train.row_tokens if layout == "rows" else None,
         dtype=recipe.compute.dtype,
         memory=Memory(total * _FLOAT, total * _FLOAT, total * _FLOAT * slots, cost.kept),
         time=Time(train.updates, sentences * length, flops, target.type, rate, train.updates * flops / rate),

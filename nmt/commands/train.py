@@ -19,7 +19,7 @@ from nmt.metrics import Score, bleu, offline_tokenizer_for
 from nmt.model_file import ModelFile, read_model, write_model
 from nmt.models.build import build_model
 from nmt.models.initialize import initialize
-from nmt.ops.choose import choose_device, choose_kernels, translation_dtype
+from nmt.ops.choose import choose_device, translation_dtype
 from nmt.processes import place
 from nmt.recipe import Recipe
 from nmt.recipe_file import dump_recipe
@@ -29,6 +29,7 @@ from nmt.training.agreement import hold_alike
 from nmt.training.allocator import forget_shapes, keep_memory
 from nmt.training.cost import on_meta
 from nmt.training.distributed import Group, join
+from nmt.training.forms import choose_forms
 from nmt.training.progress import fixed_keys
 from nmt.training.stopping import StopRequest
 from nmt.training.trainer import Publish, Reporter, Trainer
@@ -79,20 +80,21 @@ def _train(
     torch.set_num_threads(recipe.compute.threads or max(1, len(os.sched_getaffinity(0)) // group.local_size))
     torch.use_deterministic_algorithms(recipe.compute.deterministic)
     with on_meta():
-        operations = build_model(recipe.model, *recipe.tokenizer.sizes).all_operations()
-    choice = choose_kernels(recipe.compute.kernels, device, recipe.compute.dtype, operations)
+        forms = choose_forms(recipe, build_model(recipe.model, *recipe.tokenizer.sizes), device)
+    settled = forms.settle(recipe)
     parent = None if recipe.train.init is None else recipe_path.parent / recipe.train.init
     origin = None if parent is None else read_model(parent)
     tokenizers = None if origin is None else (origin.src_tokenizer, origin.tgt_tokenizer)
     prepared = group.in_turn(lambda: prepare(recipe, recipe_path, say=reporter.say, tokenizers=tokenizers))
     kept_recipe = dump_recipe(recipe)
     versions = {"nmt": VERSION, "torch": torch.__version__, "python": platform.python_version()}
-    hold_alike(group, recipe=_sha256(kept_recipe.encode()), text=prepared.folder.name, versions=str(versions))
+    alike = {"recipe": _sha256(kept_recipe.encode()), "layout": forms.layout, "text": prepared.folder.name}
+    hold_alike(group, **alike, versions=str(versions))
     with _sole_writer(run, reporter) if group.first else nullcontext(), stop or StopRequest(group.size > 1) as request:
         model = build_model(recipe.model, *(t.n_ids for t in prepared.tokenizers))
         torch.manual_seed(recipe.train.seed)
         initialize(model, recipe.model.initialization)
-        model.use(choice.kernels)
+        model.use(forms.choice.kernels)
         if origin is not None:
             _take_over(model, origin, parent)
         lineage = {
@@ -102,8 +104,8 @@ def _train(
             "torch": torch.__version__,
         }
         publish = _publisher(run / "model.safetensors", recipe, prepared, lineage)
-        trainer = Trainer(recipe, model, prepared, run, device, reporter, publish, group)
-        trainer.begin({**fixed_keys(recipe), "data": lineage["data"], "parent": lineage["parent"]})
+        trainer = Trainer(settled, model, prepared, run, device, reporter, publish, group)
+        trainer.begin({**fixed_keys(settled), "data": lineage["data"], "parent": lineage["parent"]})
         if group.first:
             durable.write_file(run / "recipe.yaml", kept_recipe.encode())
         start = {
@@ -115,7 +117,8 @@ def _train(
             "processes": group.size,
             "threads": torch.get_num_threads(),
             "dtype": recipe.compute.dtype,
-            "kernels": {"asked": recipe.compute.kernels, **choice.forms},
+            "layout": forms.layout,
+            "kernels": {"asked": recipe.compute.kernels, **forms.choice.forms},
             "seed": recipe.train.seed,
             "recipe_file": str(recipe_path),
             "recipe": _sha256(kept_recipe.encode()),
@@ -130,7 +133,8 @@ def _train(
             f"{start['threads']} threads"
             + (f"; going on from update {trainer.progress.update:,}" if trainer.progress.update else "")
         )
-        reporter.say(str(choice))
+        for line in forms.lines():
+            reporter.say(line)
         reason = trainer.run(request)
         reporter.live("")
         return _finish(trainer, recipe, prepared, run, reason, request)

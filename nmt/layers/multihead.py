@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nmt.layers.sight import Keep, attend
 from nmt.ops import dot
+from nmt.ops.choose import PLAIN, Kernels
 from nmt.ops.linear import linear, wide
 from nmt.ops.rope import rotate
 
@@ -120,6 +121,8 @@ class CrossProjections(nn.Module):
 class SelfAttention(SelfProjections):
     """Scaled dot-product attention of a sequence to itself."""
 
+    kernels: Kernels = PLAIN
+
     def __init__(
         self,
         d_model: int,
@@ -140,7 +143,8 @@ class SelfAttention(SelfProjections):
 
     def attend(self, query: Tensor, seen: KeysValues, keep: Keep) -> Tensor:
         """What queries (B, H, Q, C) find in keys and values, through W^O: (B, Q, D)."""
-        return self.merge(attend(query, seen.keys, seen.values, keep, self.dropout if self.training else 0.0))
+        dropout = self.dropout if self.training else 0.0
+        return self.merge(attend(query, seen.keys, seen.values, keep, dropout, self.kernels.packed_attend))
 
     def start(self, rows: int, like: Tensor) -> KeysValues:
         """Nothing seen yet, on the device and in the dtype of `like`."""
@@ -159,6 +163,8 @@ class SelfAttention(SelfProjections):
 class CrossAttention(CrossProjections):
     """Scaled dot-product attention of the decoder to the encoder's output."""
 
+    kernels: Kernels = PLAIN
+
     def __init__(
         self,
         d_model: int,
@@ -175,7 +181,8 @@ class CrossAttention(CrossProjections):
     def forward(self, x: Tensor, seen: KeysValues, keep: Keep) -> Tensor:
         """x (B, Q, D) -> (B, Q, D) in the dtype of x."""
         dropout = self.dropout if self.training else 0.0
-        return self.merge(attend(self.query(x), seen.keys, seen.values, keep, dropout))
+        query, in_rows = self.query(x), self.kernels.packed_attend
+        return self.merge(attend(query, seen.keys, seen.values, keep, dropout, in_rows))
 
     def look(self, x: Tensor, seen: KeysValues, keep: Tensor) -> tuple[Tensor, Tensor]:
         """The same without dropout, keep as in ops.dot.attend, and the weights (B, H, Q, S) float32."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from nmt.batch import Batch
 from nmt.ops import dot, masks, packed
+from nmt.ops.choose import AttendPacked
 from nmt.ops.sentences import Places, places, put_together, take_apart
 
 Pattern = Callable[[Tensor, Tensor], Tensor | None]
@@ -28,7 +29,7 @@ class Within:
     """Each query sees keys of its own sentence only, and with `causal` none that is later.
 
     query_segments, key_segments (B, Q), (B, N) int32, as in Batch. apart: where sentences are to be taken apart for it;
-    None where rows are short enough to write their scores out, and all of the sentence is seen.
+    None where scores of whole rows are taken, which are short, and all of the sentence is seen.
     """
 
     query_segments: Tensor
@@ -42,12 +43,22 @@ Keep = Bounds | None
 """What an attention may see: a mask as in ops.dot.attend, the bounds of sentences, or everything."""
 
 
-def attend(query: Tensor, keys: Tensor, values: Tensor, keep: Keep, drop: float = 0.0) -> Tensor:
-    """Scaled dot-product attention to what may be seen; shapes as in ops.dot.attend -> context (B, H, Q, C)."""
+def attend(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    keep: Keep,
+    drop: float = 0.0,
+    in_rows: AttendPacked = packed.attend,
+) -> Tensor:
+    """Scaled dot-product attention to what may be seen; shapes as in ops.dot.attend -> context (B, H, Q, C).
+
+    in_rows: the form of packed.attend that runs where sentences stay in their rows.
+    """
     if not isinstance(keep, Within):
         return dot.context(query, keys, values, keep, drop)
     if keep.apart is None:
-        return packed.attend(query, keys, values, keep.query_segments, keep.key_segments, keep.causal, drop)
+        return in_rows(query, keys, values, keep.query_segments, keep.key_segments, keep.causal, drop)
     apart = keep.apart
     keys, values = take_apart(keys, apart.keys), take_apart(values, apart.keys)
     context = dot.context(take_apart(query, apart.queries), keys, values, apart.keep, drop)

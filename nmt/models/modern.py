@@ -231,6 +231,7 @@ class Modern(Seq2Seq):
         if tied_output:
             self.projection.weight = self.tgt_embed.weight
         self.attention: Attention = attention
+        self.operations = ("packed",) if attention == "full" else ()
         self.window, self.dropout = window, dropout
         self.d_model, self.d_head = d_model, d_model // n_heads
 

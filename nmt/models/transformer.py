@@ -138,6 +138,7 @@ class Transformer(Seq2Seq):
     """The encoder-decoder of figure 1."""
 
     layouts = frozenset({"padded", "rows", "flat"})
+    operations = ("packed",)
 
     def __init__(
         self,

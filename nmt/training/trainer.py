@@ -79,6 +79,7 @@ class Trainer:
         self.names, self.parameters = map(list, zip(*self.model.named_parameters(), strict=True))
         train = recipe.train
         amount = train.subword_sampling
+        assert train.layout != "auto", "training/forms.py chooses"
         self.batches = Batches(
             prepared.train,
             train.seed,

@@ -333,6 +333,7 @@ START_FIELDS = {
     "device",
     "threads",
     "dtype",
+    "layout",
     "kernels",
     "seed",
     "recipe",
