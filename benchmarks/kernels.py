@@ -29,6 +29,7 @@ from nmt.ops import additive, dot, packed
 from nmt.ops.choose import PLAIN, Kernels, choose_device, choose_kernels
 from nmt.ops.cross_entropy import projected_cross_entropy
 from nmt.ops.linear import linear
+from nmt.processes import cores
 
 Function = Callable[..., Tensor]
 
@@ -110,7 +111,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the CPU")
+    parser.add_argument("--threads", type=int, default=cores(), help="of the CPU")
     parser.add_argument("--seconds", type=float, default=1.0, help="that the forms of one size take turns for")
     parser.add_argument("--compile", action="store_true", help="the plain forms through torch.compile as well")
     parser.add_argument("--small", action="store_true", help="tiny sizes")

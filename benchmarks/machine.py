@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from nmt.processes import cores
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -20,7 +22,7 @@ def settings(threads: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
         "threads": threads,
         "load_before": round(os.getloadavg()[0], 2),

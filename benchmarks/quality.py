@@ -134,7 +134,7 @@ def _theirs(system: Theirs, recipe: Recipe, prepared: Prepared, place: Place, op
     job = Job("transformer", place.text, out, toolkit.python(system.root), place.threads, save_every=options.every)
     job = replace(job, lr=train.lr, warm_up=getattr(train.schedule, "warmup_updates", 0) or job.warm_up)
     job = replace(job, dropout=getattr(recipe.model, "dropout", job.dropout), updates=train.updates)
-    batch = round(toolkit.batch["transformer"] * (train.batch_tokens or 4096) / 4096)
+    batch = round(toolkit.batch["transformer"] * (train.tokens or 4096) / 4096)
     command = toolkit.train(job, batch)  # it may prepare the text: before the clock starts
     started = time.time()
     watched = watch(command, out / "log", cwd=out, environment=place.environment(), limit=60 * options.minutes)

@@ -105,7 +105,7 @@ class Ours:
 
     def batch(self, task: str) -> int | None:
         """Target tokens an update, without padding, at most."""
-        return load_recipe(ours.RECIPES[task]).train.batch_tokens
+        return load_recipe(ours.RECIPES[task]).train.tokens
 
     def train(self, task: str, place: Place, until: Until) -> Outcome:
         """Runs `nmt train` on the task's recipe."""

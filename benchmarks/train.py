@@ -239,7 +239,7 @@ def _model(recipe: Recipe, prepared: Prepared | None, dtype: str, device: str = 
 
 def _some_batches(recipe: Recipe, prepared: Prepared, count: int = 4) -> list[Any]:
     """Batches of the first epoch."""
-    batches = Batches(prepared.train, recipe.train.seed, recipe.train.batch_tokens, recipe.train.batch_sentences)
+    batches = Batches(prepared.train, recipe.train.seed, recipe.train.tokens, recipe.train.batch_sentences)
     pool = batches.pool(0)
     return [pool.load(places) for places in pool.batches[:count]]
 
@@ -254,7 +254,7 @@ def _loader(options: argparse.Namespace) -> Iterator[Loaded]:
     prepared = prepare(recipe, ours.RECIPES[task], say=lambda line: None)
     torch.set_num_threads(1)
     for layout in get_args(Layout):
-        yield loaded(Batches(prepared.train, recipe.train.seed, recipe.train.batch_tokens, layout=layout))
+        yield loaded(Batches(prepared.train, recipe.train.seed, recipe.train.tokens, layout=layout))
 
 
 def loaded(batches: Batches, epochs: int = 5) -> Loaded:

@@ -1,4 +1,4 @@
-"""Which of the processes of a training this one is, as torchrun says it in the environment."""
+"""Which of the processes of a training this one is, as torchrun says it in the environment; the cores it may use."""
 
 import os
 from dataclasses import dataclass
@@ -43,6 +43,12 @@ def several() -> bool:
 def speaks() -> bool:
     """Whether this process is the one of its machine that says what all of them find, a fault in the recipe say."""
     return not several() or os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def cores() -> int:
+    """CPU cores that this process may use, where the system can say that of a process; else all there are."""
+    # macOS has no sched_getaffinity.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _number(name: str, default: str = "") -> int:

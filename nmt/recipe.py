@@ -144,8 +144,10 @@ class Average(Section):
 class TrainConfig(Section):
     """How the model is trained, and how it is watched meanwhile."""
 
-    batch_tokens: Positive | None = None
-    """Real target tokens (end of sentence included) an update sees, at most; or:"""
+    batch_tokens: Positive | Literal["auto"] | None = None
+    """Real target tokens (end of sentence included) an update sees, at most. auto: as many as fit into memory with the
+    worst batch of training and of validation, up to 65,536 on a GPU and 4,096 on a CPU, tried before the first update;
+    the run's recipe.yaml has the number. Or:"""
     batch_sentences: Positive | None = None
     """Sentence pairs an update sees."""
     layout: Literal["auto", "padded", "rows", "flat"] = "auto"
@@ -198,6 +200,12 @@ class TrainConfig(Section):
     samples: Count = 3
     """Validation sentences whose translation is shown at each validation."""
     seed: Count = 1
+
+    @property
+    def tokens(self) -> int | None:
+        """batch_tokens, once it is a number."""
+        assert self.batch_tokens != "auto", "the training has to find what fits first"
+        return self.batch_tokens
 
     @model_validator(mode="after")
     def _one_unit(self) -> Self:

@@ -1,7 +1,6 @@
 """`nmt train --check-kernels`: each fast form against its plain one, on this machine, at a recipe's sizes."""
 
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,9 @@ from nmt.ops import additive, dot, masks, packed
 from nmt.ops.choose import PLAIN, Choice, Kernels, choose_device, choose_kernels
 from nmt.ops.cross_entropy import projected_cross_entropy
 from nmt.ops.linear import linear, wide
+from nmt.processes import cores
 from nmt.recipe import Recipe
+from nmt.training.fitting import planned_tokens
 from nmt.training.forms import widest
 
 MOST_POSITIONS = {"cpu": 1500, "cuda": 32768}
@@ -104,14 +105,14 @@ class Report:
 def check_kernels(recipe: Recipe, device: str = "auto") -> Report:
     """Compares what is fast on this device with what is plain; EnvironmentFault where they differ by too much."""
     where, dtype = choose_device(device), recipe.compute.dtype
-    torch.set_num_threads(recipe.compute.threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(recipe.compute.threads or cores())
     torch.manual_seed(recipe.train.seed)
     with torch.device(where):
         model = build_model(recipe.model, *recipe.tokenizer.sizes)
     model.compute_dtype = getattr(torch, dtype)
     _fill(model)
     length = min(LENGTH, recipe.corpus.max_len)
-    wanted = recipe.train.batch_sentences or (recipe.train.batch_tokens or 0) // length
+    wanted = recipe.train.batch_sentences or planned_tokens(recipe.train, where) // length
     sentences = max(1, min(wanted, MOST_POSITIONS[where.type] // length))
     choice = choose_kernels("auto", where, dtype, model.all_operations(), widest(recipe, model))
     left_out = {name: choice.why for name, form in choice.forms.items() if form == "plain"}

@@ -1,7 +1,6 @@
 """`nmt train --dry-run`: what a recipe would train and what that would take: no data, no memory, no training."""
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -14,10 +13,12 @@ import torch
 from nmt.errors import UsageError
 from nmt.models.build import build_model
 from nmt.ops.choose import choose_device
+from nmt.processes import cores
 from nmt.recipe import Recipe
-from nmt.recipe_optim import SGD, Optimizer
 from nmt.training.cost import batch_cost, on_meta, product_rate
+from nmt.training.fitting import planned_tokens
 from nmt.training.forms import choose_layout
+from nmt.training.optim import slots
 
 LENGTH = 25
 """Pieces of a sentence, its end included, where there is no text to ask: WMT's 4.5 M English-German pairs have 26 words
@@ -63,7 +64,8 @@ class Plan:
 
     parts: every parameter, a tied one once. src_vocab, tgt_vocab: ids, as the recipe's tokenizer.vocab says. sentences,
     length: the batch that activations and time are of; grad_parts: the parts that it is cut into; row_tokens: positions
-    of a row, for a layout of several sentences a row.
+    of a row, for a layout of several sentences a row. automatic: training will look for a batch that fits, and this is
+    the largest that it may find.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Plan:
     grad_parts: int
     layout: str
     row_tokens: int | None
+    automatic: bool
     dtype: str
     memory: Memory
     time: Time
@@ -122,6 +125,11 @@ class Plan:
             f"optimiser {_size(memory.optimizer)}, activations {_size(memory.activations)}",
             f"  activations are an estimate: what {rows:,} sentences of {self.length} pieces a side{self._where()} "
             "leave for the backward, without what comes and goes",
+            *(
+                ["  train.batch_tokens: auto takes a smaller batch where this one does not fit"]
+                if self.automatic
+                else []
+            ),
         ]
 
     def _where(self) -> str:
@@ -145,7 +153,7 @@ def dry_run(recipe: Recipe, device: str = "auto") -> Plan:
     target = choose_device(device)
     train, dtype = recipe.train, getattr(torch, recipe.compute.dtype)
     length = min(LENGTH, recipe.corpus.max_len)
-    sentences = train.batch_sentences or max(1, (train.batch_tokens or 0) // length)
+    sentences = train.batch_sentences or max(1, planned_tokens(train, target) // length)
     rows = -(-sentences // train.grad_parts)
     times_seen = 2 if train.r_drop else 1
     try:
@@ -165,7 +173,7 @@ def dry_run(recipe: Recipe, device: str = "auto") -> Plan:
     parts = [Part(name, tuple(p.shape), p.numel()) for name, p in model.named_parameters()]
     total = sum(part.parameters for part in parts)
     optimizers = [train.optimizer, *([train.switch.optimizer] if train.switch else [])]
-    slots = max(map(_slots, optimizers))
+    held = max(map(slots, optimizers))
     with _threads(recipe.compute.threads):
         rate = product_rate(target, dtype)
     flops = cost.flops * sentences // rows
@@ -181,24 +189,18 @@ def dry_run(recipe: Recipe, device: str = "auto") -> Plan:
         grad_parts=train.grad_parts,
         layout=layout,
         row_tokens=train.row_tokens if layout == "rows" else None,
+        automatic=train.batch_tokens == "auto",
         dtype=recipe.compute.dtype,
-        memory=Memory(total * _FLOAT, total * _FLOAT, total * _FLOAT * slots, cost.kept),
+        memory=Memory(total * _FLOAT, total * _FLOAT, total * _FLOAT * held, cost.kept),
         time=Time(train.updates, sentences * length, flops, target.type, rate, train.updates * flops / rate),
     )
-
-
-def _slots(optimizer: Optimizer) -> int:
-    """Numbers that an optimiser keeps for each parameter."""
-    if isinstance(optimizer, SGD):
-        return 1 if optimizer.momentum else 0
-    return 2
 
 
 @contextmanager
 def _threads(wanted: int | None) -> Iterator[None]:
     """As many CPU threads as training would use."""
     before = torch.get_num_threads()
-    torch.set_num_threads(wanted or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(wanted or cores())
     try:
         yield
     finally:

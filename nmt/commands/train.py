@@ -1,7 +1,6 @@
 """`nmt train`: from a recipe to runs/<name>/model.safetensors, resuming where an earlier start left off."""
 
 import hashlib
-import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -18,18 +17,21 @@ from nmt.errors import DataError, EnvironmentFault, Stopped
 from nmt.metrics import Score, bleu, offline_tokenizer_for
 from nmt.model_file import ModelFile, read_model, write_model
 from nmt.models.build import build_model
+from nmt.models.contract import Seq2Seq
 from nmt.models.initialize import initialize
 from nmt.ops.choose import choose_device, translation_dtype
-from nmt.processes import place
+from nmt.processes import cores, place
 from nmt.recipe import Recipe
-from nmt.recipe_file import dump_recipe
+from nmt.recipe_file import dump_recipe, load_recipe
 from nmt.runs import now
 from nmt.talk import Silence
+from nmt.training import checkpoint
 from nmt.training.agreement import hold_alike
 from nmt.training.allocator import forget_shapes, keep_memory
 from nmt.training.cost import on_meta
 from nmt.training.distributed import Group, join
-from nmt.training.forms import choose_forms
+from nmt.training.fitting import fitting_tokens
+from nmt.training.forms import Forms, choose_forms
 from nmt.training.progress import fixed_keys
 from nmt.training.stopping import StopRequest
 from nmt.training.trainer import Publish, Reporter, Trainer
@@ -77,11 +79,10 @@ def _train(
 ) -> Trained:
     keep_memory()
     forget_shapes()
-    torch.set_num_threads(recipe.compute.threads or max(1, len(os.sched_getaffinity(0)) // group.local_size))
+    torch.set_num_threads(recipe.compute.threads or max(1, cores() // group.local_size))
     torch.use_deterministic_algorithms(recipe.compute.deterministic)
     with on_meta():
         forms = choose_forms(recipe, build_model(recipe.model, *recipe.tokenizer.sizes), device)
-    settled = forms.settle(recipe)
     parent = None if recipe.train.init is None else recipe_path.parent / recipe.train.init
     origin = None if parent is None else read_model(parent)
     tokenizers = None if origin is None else (origin.src_tokenizer, origin.tgt_tokenizer)
@@ -97,6 +98,10 @@ def _train(
         model.use(forms.choice.kernels)
         if origin is not None:
             _take_over(model, origin, parent)
+        if recipe.train.batch_tokens == "auto":
+            recipe = _with_what_fits(recipe, forms, model, prepared, run, device, reporter, group)
+            kept_recipe = dump_recipe(recipe)
+        settled = forms.settle(recipe)
         lineage = {
             "data": prepared.folder.name,
             "parent": None if parent is None else _sha256(parent.read_bytes()),
@@ -138,6 +143,31 @@ def _train(
         reason = trainer.run(request)
         reporter.live("")
         return _finish(trainer, recipe, prepared, run, reason, request)
+
+
+def _with_what_fits(
+    recipe: Recipe,
+    forms: Forms,
+    model: Seq2Seq,
+    prepared: Prepared,
+    run: Path,
+    device: torch.device,
+    reporter: Reporter,
+    group: Group,
+) -> Recipe:
+    """The recipe with a number for batch_tokens: the one that the run began with, or what fits into memory."""
+    found = group.from_first(lambda: _began_with(run))
+    if found is None:
+        reporter.say("train.batch_tokens: auto: trying what fits into memory")
+        found = fitting_tokens(forms.settle(recipe), model, prepared, device, group)
+        reporter.say(f"train.batch_tokens: {found:,} fit")
+    train = recipe.train.model_copy(update={"batch_tokens": found})
+    return recipe.model_copy(update={"train": train})
+
+
+def _began_with(run: Path) -> int | None:
+    """batch_tokens of a run that has a checkpoint to go on from."""
+    return load_recipe(run / "recipe.yaml").train.tokens if checkpoint.saved_updates(run) else None
 
 
 def _finish(trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, reason: str, stop: StopRequest) -> Trained:

@@ -57,6 +57,13 @@ def build_optimizer(config: Optimizer, model: nn.Module, lr: float) -> torch.opt
             )
 
 
+def slots(config: Optimizer) -> int:
+    """Numbers that an optimiser keeps for each parameter."""
+    if isinstance(config, SGD):
+        return 1 if config.momentum else 0
+    return 2
+
+
 def hidden_matrices(model: nn.Module) -> list[bool]:
     """For each parameter whether it is a matrix between hidden layers: neither an embedding nor the output."""
     outside = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | LearnedPositions)}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nmt.batch import Indices
-from nmt.corpus.batches import Batches, Pool, Sampling
+from nmt.corpus.batches import Pool
 from nmt.corpus.shards import Prepared
 from nmt.errors import ModelError, Stopped, TrainingStopped, UsageError
 from nmt.metrics import Score
@@ -21,6 +21,7 @@ from nmt.recipe_optim import Plateau
 from nmt.runs import now
 from nmt.training import checkpoint, kept
 from nmt.training.agreement import Agreed, agree, latest_checkpoint, refuse_other_weights
+from nmt.training.batching import batches_of
 from nmt.training.distributed import Group
 from nmt.training.events import EventLog
 from nmt.training.gradients import PartGradients
@@ -77,18 +78,7 @@ class Trainer:
         self.model.compute_dtype = getattr(torch, recipe.compute.dtype)
         # Tied parameters appear once, under their first name.
         self.names, self.parameters = map(list, zip(*self.model.named_parameters(), strict=True))
-        train = recipe.train
-        amount = train.subword_sampling
-        assert train.layout != "auto", "training/forms.py chooses"
-        self.batches = Batches(
-            prepared.train,
-            train.seed,
-            train.batch_tokens,
-            train.batch_sentences,
-            train.layout,
-            train.row_tokens,
-            Sampling(prepared.tokenizers, amount) if amount else None,
-        )
+        self.batches = batches_of(recipe.train, prepared)
         self.pool: Pool  # that the update under way takes its pairs from
         self.progress = Progress()
         self.log = EventLog(run / "log.jsonl" if group.first else None, reporter.say)
@@ -281,7 +271,7 @@ class Trainer:
             self.reporter.say(f"  reference    {shard.tgt_lines()[i]}")
 
     def _measure(self, sentences: int | None) -> Validation:
-        tokens = self.recipe.train.batch_tokens or 2000
+        tokens = self.recipe.train.tokens or 2000
         target = Target(self.prepared.tokenizers[1], self.recipe.corpus.tgt)
         return validate(self.model, self.prepared.valid, target, self.recipe.search, tokens, sentences, self.group)
 

@@ -19,8 +19,9 @@ from nmt.search.beam import search
 from nmt.training.distributed import Group
 from nmt.training.loss import batch_loss
 
-# Hypotheses (sentences times beam) searched at once; enough to keep the products busy, small beside the training batch.
-_ROWS = 640
+SEARCHED_ROWS = 640
+"""Hypotheses (sentences times beam) searched at once; enough to keep the products busy, small beside the training
+batch."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def translate(model: Seq2Seq, src: Sequence[Ids], target: Tokenizer, config: Sea
     model.eval()
     device = next(model.parameters()).device
     order = np.argsort([-len(ids) for ids in src], kind="stable")
-    size = max(1, _ROWS // config.beam)
+    size = max(1, SEARCHED_ROWS // config.beam)
     mine: list[tuple[int, list[int]]] = []
     for start in range(group.rank * size, len(order), group.size * size):
         part = order[start : start + size]

@@ -1,5 +1,7 @@
 """Which layout and which kernels a training has on which device."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -11,9 +13,16 @@ from nmt.training.progress import changed_keys, fixed_keys
 from tests.training import tiny
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-NONE_OF_RECURRENT = dict.fromkeys(("d_embed", "d_hidden", "d_align", "d_maxout"))
-TRANSFORMER = {**NONE_OF_RECURRENT, "kind": "transformer", "n_layers": 1, "d_model": 8, "n_heads": 2, "d_ff": 8}
-MODERN = {**TRANSFORMER, "kind": "modern", "n_decoder_layers": 1}
+NONE_OF_RECURRENT: dict[str, Any] = dict.fromkeys(("d_embed", "d_hidden", "d_align", "d_maxout"))
+TRANSFORMER: dict[str, Any] = {
+    **NONE_OF_RECURRENT,
+    "kind": "transformer",
+    "n_layers": 1,
+    "d_model": 8,
+    "n_heads": 2,
+    "d_ff": 8,
+}
+MODERN: dict[str, Any] = {**TRANSFORMER, "kind": "modern", "n_decoder_layers": 1}
 
 
 @pytest.fixture
@@ -25,7 +34,7 @@ def _gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(
-    model: dict[str, object] = TRANSFORMER, dtype: str = "bfloat16", kernels: str = "auto", **train: object
+    model: dict[str, Any] = TRANSFORMER, dtype: str = "bfloat16", kernels: str = "auto", **train: object
 ) -> Recipe:
     by_tokens = {"batch_sentences": None, "batch_tokens": 150, **train}
     recipe = tiny.recipe(model=model, train=by_tokens, compute={"dtype": dtype, "kernels": kernels})
@@ -38,7 +47,7 @@ def chosen(recipe: Recipe, device: torch.device = CUDA) -> Forms:
 
 @pytest.mark.usefixtures("_gpu")
 @pytest.mark.parametrize("model", [TRANSFORMER, MODERN], ids=["transformer", "modern"])
-def test_auto_is_rows_where_attention_over_them_is_fused(model: dict[str, object]) -> None:
+def test_auto_is_rows_where_attention_over_them_is_fused(model: dict[str, Any]) -> None:
     forms = chosen(made(model))
     assert forms.layout == "rows"
     assert forms.choice.kernels.packed_attend.__module__ == "nmt.ops.packed_triton"
