@@ -169,6 +169,16 @@ def growth(result: Result) -> str:
     return markdown(table) + "\n\nTarget tokens a second. " + _machine(result)
 
 
+def loader(result: Result) -> str:
+    """How fast batches are made, a row a layout."""
+    table = [["layout", "loaded, tokens/s", "cut and loaded", "padding", "source and target tokens of an epoch"]]
+    for row in result["rows"]:
+        rates = [f"{row[key] / 1e6:.1f} M" for key in ("loaded_per_second", "cut_and_loaded_per_second")]
+        size = f"{row['tokens']:,} in {row['batches']:,} batches"
+        table.append([row["layout"], *rates, f"{1 - row['real_share']:.1%}", size])
+    return markdown(table) + "\n\nOf one thread's CPU time. " + _machine(result)
+
+
 def _machine(result: Result) -> str:
     s = result["settings"]
     return f"{s['time']}, commit {s['commit']}, {s['processor']}, {s['threads']} threads, torch {s['torch']}."
@@ -199,6 +209,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "train-variants": variants,
     "train-limit": limits,
     "train-growth": growth,
+    "train-loader": loader,
     "quality": quality,
     "gpu": on_gpu,
 }

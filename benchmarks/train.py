@@ -3,6 +3,7 @@
     python -m benchmarks.train variants     every precision, layout and compiler setting there is, on the real text
     python -m benchmarks.train limit        share of what torch.mm reaches at the model's shapes, in the same minutes
     python -m benchmarks.train growth       sentences of 10 to 320 pieces at one number of tokens; batches of 1 to 1024
+    python -m benchmarks.train loader       tokens a second that one thread makes batches of, in every layout
 
 Each writes benchmarks/results/train-WHAT.json as it goes; `python -m benchmarks.page` makes tables of them. On a CPU it
 wants the machine to itself, as benchmarks/peers.py does.
@@ -12,7 +13,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -36,6 +37,7 @@ from nmt.models.contract import Seq2Seq
 from nmt.models.initialize import initialize
 from nmt.recipe import Recipe
 from nmt.recipe_file import load_recipe
+from nmt.recipe_models import Layout
 from nmt.training.allocator import keep_memory
 from nmt.training.loss import batch_loss
 from nmt.training.optim import build_optimizer
@@ -85,6 +87,20 @@ class Point:
     peak_bytes: int | None
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """Batches made by one thread from one epoch of the real text: source and target tokens a second of its CPU time,
+    loading alone, and cutting the epoch into batches with it; the best of several epochs.
+    """
+
+    layout: str
+    tokens: int
+    batches: int
+    real_share: float
+    loaded_per_second: float
+    cut_and_loaded_per_second: float
+
+
 def main() -> None:
     """Measures what is asked for."""
     options = _options()
@@ -93,7 +109,7 @@ def main() -> None:
     os.chdir(options.work)
     keep_memory()
     torch.set_num_threads(options.threads)
-    measure = {"variants": _variants, "limit": _limits, "growth": _growth}[options.what]
+    measure = {"variants": _variants, "limit": _limits, "growth": _growth, "loader": _loader}[options.what]
     rows: list[Any] = []
     settings = machine.settings(options.threads) | {"warm_up": options.warm_up, "measure": options.measure}
     for row in measure(options):
@@ -105,7 +121,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("variants", "limit", "growth"))
+    parser.add_argument("what", choices=("variants", "limit", "growth", "loader"))
     parser.add_argument("--tasks", nargs="+", choices=ours.RECIPES, default=list(ours.RECIPES))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--warm-up", type=float, default=12.0, help="seconds of logged work that do not count")
@@ -124,11 +140,16 @@ def _options() -> argparse.Namespace:
 # --- variants ---------------------------------------------------------------------------------------------------------
 
 
-def variants(recipe: type[Recipe] = Recipe) -> list[dict[str, str]]:
-    """Every combination of precision with the layouts and compiler settings that recipes know."""
+def variants(taken: Collection[str], recipe: type[Recipe] = Recipe) -> list[dict[str, str]]:
+    """Every combination of precision with the layouts, of those that a model takes, and compiler settings that recipes
+    know.
+    """
     axes: dict[str, Sequence[str]] = {"compute.dtype": DTYPES}
     for key in ("train.layout", "compute.compile"):
-        if values := choices(recipe, key):
+        values = choices(recipe, key)
+        if key == "train.layout":
+            values = [value for value in values if value in taken]
+        if values:
             axes[key] = values
     return [dict(zip(axes, chosen, strict=True)) for chosen in product(*axes.values())]
 
@@ -149,7 +170,7 @@ def choices(recipe: type[Recipe], key: str) -> list[str]:
 
 def _variants(options: argparse.Namespace) -> Iterator[Trained]:
     for task in options.tasks:
-        for keys in variants():
+        for keys in variants(load_recipe(ours.RECIPES[task]).model.layouts):
             yield _trained(task, keys, options)
 
 
@@ -221,6 +242,35 @@ def _some_batches(recipe: Recipe, prepared: Prepared, count: int = 4) -> list[An
     batches = Batches(prepared.train, recipe.train.seed, recipe.train.tokens, recipe.train.batch_sentences)
     pool = batches.pool(0)
     return [pool.load(places) for places in pool.batches[:count]]
+
+
+# --- loader -----------------------------------------------------------------------------------------------------------
+
+
+def _loader(options: argparse.Namespace) -> Iterator[Loaded]:
+    """Of the first task's text, whose pieces both have."""
+    task = options.tasks[0]
+    recipe = load_recipe(ours.RECIPES[task])
+    prepared = prepare(recipe, ours.RECIPES[task], say=lambda line: None)
+    torch.set_num_threads(1)
+    for layout in get_args(Layout):
+        yield loaded(Batches(prepared.train, recipe.train.seed, recipe.train.tokens, layout=layout))
+
+
+def loaded(batches: Batches, epochs: int = 5) -> Loaded:
+    """How fast batches are made, nothing drawn anew; after an epoch that does not count."""
+    found: list[Loaded] = []
+    for epoch in range(epochs + 1):
+        started = time.process_time()
+        pool = batches.pool(epoch)
+        cut = time.process_time()
+        made = [pool.load(places) for places in pool.batches]
+        ended = time.process_time()
+        tokens = sum(batch.src_tokens + batch.tgt_tokens for batch in made)
+        share = tokens / sum(batch.positions for batch in made)
+        rates = round(tokens / (ended - cut)), round(tokens / (ended - started))
+        found.append(Loaded(batches.layout, tokens, len(made), round(share, 4), *rates))
+    return max(found[1:], key=lambda one: one.cut_and_loaded_per_second)
 
 
 # --- growth -----------------------------------------------------------------------------------------------------------

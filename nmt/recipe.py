@@ -1,5 +1,5 @@
-"""Every key a recipe may hold, with its type, default and meaning; models are in recipe_models.py, optimisers
-and schedules in recipe_optim.py.
+"""Every key a recipe may hold, with its type, default and meaning; models are in recipe_models.py, their first
+weights in recipe_init.py, optimisers and schedules in recipe_optim.py.
 
 One frozen model a section, one a kind of model, optimiser and schedule. `recipe_file.py` reads YAML into these; nothing
 here touches a file. Field descriptions are the reference page and the editor's completion: they are written for users.
@@ -150,6 +150,15 @@ class TrainConfig(Section):
     the run's recipe.yaml has the number. Or:"""
     batch_sentences: Positive | None = None
     """Sentence pairs an update sees."""
+    layout: Literal["auto", "padded", "rows", "flat"] = "auto"
+    """How they lie in it: a pair a row, filled up to the longest (padded); several whole pairs in each row of a fixed
+    length (rows); all in one row of a fixed length (flat). The loss is the same, with less and less padding. rows and
+    flat go with batch_tokens, and with the models transformer and modern. auto is rows where attention over them has a
+    fused form that can run (compute.kernels), else padded, so always padded on a CPU. The first lines and the log's
+    first event say which. A training goes on with the same one only: name it to go on with another device."""
+    row_tokens: Positive = 128
+    """For layout rows: positions of a row on the side that has more tokens; the other has fewer, by their ratio. A pair
+    that is longer gets a longer row. The fused form takes rows of up to 128."""
     grad_parts: Positive = 1
     """Parts each update's batch is cut into. Their gradients are computed one after the other, which needs less memory,
     or by several processes (torchrun), and added up in one fixed order: the processes change nothing in the sum."""
@@ -202,6 +211,8 @@ class TrainConfig(Section):
     def _one_unit(self) -> Self:
         if (self.batch_tokens is None) == (self.batch_sentences is None):
             raise ValueError("give one of batch_tokens and batch_sentences")
+        if self.layout in ("rows", "flat") and self.batch_tokens is None:
+            raise ValueError(f"layout {self.layout} needs batch_tokens, not batch_sentences")
         return self
 
 
@@ -270,6 +281,9 @@ class Recipe(Section):
     def _parts_fit(self) -> Self:
         if self.train.subword_sampling and self.tokenizer.kind not in ("bpe", "unigram"):
             raise ValueError(f"train.subword_sampling is for tokenizer.kind bpe or unigram, not {self.tokenizer.kind}")
+        if self.train.layout not in self.model.layouts | {"auto"}:
+            taken = " or ".join(sorted(self.model.layouts))
+            raise ValueError(f"train.layout {self.train.layout} is not for {self.model.kind}, which takes {taken}")
         if self.model.tied_embeddings and not self.tokenizer.joint:
             raise ValueError("model.tied_embeddings needs tokenizer.joint: true")
         return self

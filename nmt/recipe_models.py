@@ -4,53 +4,22 @@
 case in models/build.py. Field descriptions are written for users.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nmt.recipe_section import Positive, PositiveFloat, Probability, Section
+from nmt.recipe_init import Initialization, PaperInit
+from nmt.recipe_section import Positive, Probability, Section
 
 Layout = Literal["padded", "rows", "flat"]
 """How the pairs of a batch lie in it; see nmt/batch.py."""
 
 
-class PaperInit(Section):
-    """The initialisation that the model's own paper gives."""
+class ModelSection(Section):
+    """A model's section."""
 
-    kind: Literal["paper"] = "paper"
-
-
-class UniformInit(Section):
-    """Every weight and bias uniform in [-scale, scale] (Sutskever 2014: 0.08; Luong 2015: 0.1)."""
-
-    kind: Literal["uniform"]
-    scale: PositiveFloat = 0.1
-
-
-class NormalInit(Section):
-    """Every weight normal with mean 0 and this standard deviation, biases 0."""
-
-    kind: Literal["normal"]
-    std: PositiveFloat = 0.01
-
-
-class OrthogonalInit(Section):
-    """Every matrix orthogonal (Saxe et al. 2014) times gain, embeddings normal with d_embed^-0.5, biases 0."""
-
-    kind: Literal["orthogonal"]
-    gain: PositiveFloat = 1.0
-
-
-class XavierInit(Section):
-    """Matrices uniform in Glorot & Bengio's bound (2010) times gain, embeddings normal with d_embed^-0.5, biases 0."""
-
-    kind: Literal["xavier"]
-    gain: PositiveFloat = 1.0
-
-
-Initialization = Annotated[
-    PaperInit | UniformInit | NormalInit | OrthogonalInit | XavierInit, Field(discriminator="kind")
-]
+    layouts: ClassVar[frozenset[Layout]] = frozenset({"padded"})
+    """What train.layout may be, as the model itself says it."""
 
 
 def _check_tied_output(tied: bool, d_hidden: int, d_embed: int) -> None:
@@ -58,7 +27,7 @@ def _check_tied_output(tied: bool, d_hidden: int, d_embed: int) -> None:
         raise ValueError(f"tied_output needs d_hidden equal to d_embed, not {d_hidden} and {d_embed}")
 
 
-class BahdanauConfig(Section):
+class BahdanauConfig(ModelSection):
     """Bahdanau, Cho, Bengio 2015, with its decoder as the appendix has it. The defaults are the paper's sizes."""
 
     kind: Literal["bahdanau"]
@@ -88,7 +57,7 @@ class BahdanauConfig(Section):
         return self
 
 
-class ChoConfig(Section):
+class ChoConfig(ModelSection):
     """Cho et al. 2014, the encoder-decoder without attention; sizes of RNNencdec in Bahdanau, Cho, Bengio 2015."""
 
     kind: Literal["cho"]
@@ -116,7 +85,7 @@ class ChoConfig(Section):
         return self
 
 
-class SutskeverConfig(Section):
+class SutskeverConfig(ModelSection):
     """Sutskever, Vinyals, Le 2014, stacked LSTMs without attention. The defaults are the paper's sizes."""
 
     kind: Literal["sutskever"]
@@ -142,7 +111,7 @@ class SutskeverConfig(Section):
         return self
 
 
-class LuongConfig(Section):
+class LuongConfig(ModelSection):
     """Luong, Pham, Manning 2015, stacked LSTMs with attention. The defaults are the paper's sizes."""
 
     kind: Literal["luong"]
@@ -180,7 +149,7 @@ class LuongConfig(Section):
         return self
 
 
-class GNMTConfig(Section):
+class GNMTConfig(ModelSection):
     """Wu et al. 2016, Google's neural machine translation system. The defaults are the paper's sizes."""
 
     kind: Literal["gnmt"]
@@ -203,9 +172,10 @@ class GNMTConfig(Section):
     initialization: Initialization = PaperInit()
 
 
-class TransformerConfig(Section):
+class TransformerConfig(ModelSection):
     """Vaswani et al. 2017, "Attention Is All You Need". The defaults are those of its base model."""
 
+    layouts: ClassVar[frozenset[Layout]] = frozenset({"padded", "rows", "flat"})
     kind: Literal["transformer"]
     n_layers: Positive = 6
     """Layers of the encoder, and of the decoder (N)."""
@@ -246,7 +216,7 @@ class TransformerConfig(Section):
         return self
 
 
-class RNNConfig(Section):
+class RNNConfig(ModelSection):
     """The recurrent encoder-decoder with cell and attention to choose, everything else equal; nobody's own model."""
 
     kind: Literal["rnn"]
@@ -290,13 +260,14 @@ class RNNConfig(Section):
         return self
 
 
-class ModernConfig(Section):
+class ModernConfig(ModelSection):
     """The Transformer as it is built in the 2020s: rotary positions, RMSNorm before each sublayer, SwiGLU, no biases.
 
     As LLaMA (Touvron et al. 2023) puts them together, in an encoder and a decoder. The depths are those of Kasai et al.
     2021, "Deep Encoder, Shallow Decoder"; the other defaults those of the Transformer's base model.
     """
 
+    layouts: ClassVar[frozenset[Layout]] = frozenset({"padded", "rows", "flat"})
     kind: Literal["modern"]
     n_layers: Positive = 12
     """Layers of the encoder."""
@@ -356,7 +327,7 @@ _WMT_EN_DE = [
 ]
 
 
-class ConvS2SConfig(Section):
+class ConvS2SConfig(ModelSection):
     """Gehring et al. 2017, "Convolutional Sequence to Sequence Learning". The defaults are the sizes of its authors'
     program for WMT English-German (fconv_wmt_en_de).
     """

@@ -262,6 +262,8 @@ train:
         ("optimizer: {kind: adam, betas: [0.9, 0.98, 1]}", "train.optimizer.betas must be a list of 2"),
         ("optimizer: {kind: sgd, nesterov: true}", "train.optimizer: nesterov needs momentum above 0"),
         ("batch_sentences: 80", "train: give one of batch_tokens and batch_sentences"),
+        ("layout: packed", "train.layout must be auto, padded, rows or flat, not the text 'packed'"),
+        ("row_tokens: 0", "train.row_tokens must be a whole number above 0, not 0"),
         ("init: 3", "train.init must be text or null, not 3"),
     ],
 )
@@ -281,6 +283,21 @@ def test_missing_sections_are_all_named(recipe_path: Path) -> None:
 def test_faults_between_sections_are_found(recipe_path: Path) -> None:
     text = SMALL.replace("bahdanau}", "bahdanau, tied_embeddings: true}") + "tokenizer: {joint: false}\n"
     assert faults(recipe_path, text) == ["error: r.yaml:5: model.tied_embeddings needs tokenizer.joint: true"]
+
+
+@pytest.mark.parametrize("layout", ["rows", "flat"])
+def test_a_layout_that_the_model_does_not_take_is_refused_at_its_line(recipe_path: Path, layout: str) -> None:
+    train = f"train:\n  batch_tokens: 4096\n  layout: {layout}\n  updates: 100\n"
+    text = SMALL[: SMALL.index("train: {batch")] + train
+    said = f"error: r.yaml:6: train.layout {layout} is not for bahdanau, which takes padded"
+    assert faults(recipe_path, text) == [said]
+    assert load(recipe_path, text.replace("bahdanau", "modern")).train.layout == layout
+    by_sentences = text.replace("bahdanau", "modern").replace("batch_tokens", "batch_sentences")
+    said = f"error: r.yaml:6: train: layout {layout} needs batch_tokens, not batch_sentences"
+    assert faults(recipe_path, by_sentences) == [said]
+    for taken in ("auto", "padded"):
+        assert load(recipe_path, text.replace(layout, taken)).train.layout == taken
+    assert load(recipe_path, SMALL).train.layout == "auto"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from nmt.ops.linear import linear, wide
 from nmt.processes import cores
 from nmt.recipe import Recipe
 from nmt.training.fitting import planned_tokens
+from nmt.training.forms import widest
 
 MOST_POSITIONS = {"cpu": 1500, "cuda": 32768}
 """Target positions of the batch that is compared, at most: a recipe's own may take minutes in the plain form."""
@@ -113,7 +114,7 @@ def check_kernels(recipe: Recipe, device: str = "auto") -> Report:
     length = min(LENGTH, recipe.corpus.max_len)
     wanted = recipe.train.batch_sentences or planned_tokens(recipe.train, where) // length
     sentences = max(1, min(wanted, MOST_POSITIONS[where.type] // length))
-    choice = choose_kernels("auto", where, dtype, model.all_operations())
+    choice = choose_kernels("auto", where, dtype, model.all_operations(), widest(recipe, model))
     left_out = {name: choice.why for name, form in choice.forms.items() if form == "plain"}
     found = [compare(case, where) for case in cases(recipe, model.eval(), _batch(sentences, length, where), choice)]
     report = Report(

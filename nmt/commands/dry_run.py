@@ -17,6 +17,7 @@ from nmt.processes import cores
 from nmt.recipe import Recipe
 from nmt.training.cost import batch_cost, on_meta, product_rate
 from nmt.training.fitting import planned_tokens
+from nmt.training.forms import choose_layout
 from nmt.training.optim import slots
 
 LENGTH = 25
@@ -62,8 +63,9 @@ class Plan:
     """Sizes of the model of a recipe, and what its training takes.
 
     parts: every parameter, a tied one once. src_vocab, tgt_vocab: ids, as the recipe's tokenizer.vocab says. sentences,
-    length: the batch that activations and time are of; grad_parts: the parts that it is cut into. automatic: training
-    will look for a batch that fits, and this is the largest that it may find.
+    length: the batch that activations and time are of; grad_parts: the parts that it is cut into; row_tokens: positions
+    of a row, for a layout of several sentences a row. automatic: training will look for a batch that fits, and this is
+    the largest that it may find.
     """
 
     name: str
@@ -75,6 +77,8 @@ class Plan:
     sentences: int
     length: int
     grad_parts: int
+    layout: str
+    row_tokens: int | None
     automatic: bool
     dtype: str
     memory: Memory
@@ -119,14 +123,20 @@ class Plan:
         return [
             f"memory: {_size(total)}: weights {_size(memory.weights)}, gradients {_size(memory.gradients)}, "
             f"optimiser {_size(memory.optimizer)}, activations {_size(memory.activations)}",
-            f"  activations are an estimate: what {rows:,} sentences of {self.length} pieces a side leave for the "
-            "backward, without what comes and goes",
+            f"  activations are an estimate: what {rows:,} sentences of {self.length} pieces a side{self._where()} "
+            "leave for the backward, without what comes and goes",
             *(
                 ["  train.batch_tokens: auto takes a smaller batch where this one does not fit"]
                 if self.automatic
                 else []
             ),
         ]
+
+    def _where(self) -> str:
+        """How the sentences lie, where there are several a row."""
+        if self.layout == "padded":
+            return ""
+        return f" in rows of {self.row_tokens}" if self.row_tokens else " in one row"
 
     def _time_lines(self) -> list[str]:
         time = self.time
@@ -150,7 +160,8 @@ def dry_run(recipe: Recipe, device: str = "auto") -> Plan:
         with on_meta():
             model = build_model(recipe.model, *recipe.tokenizer.sizes)
             model.compute_dtype = dtype
-            cost = batch_cost(model, rows * times_seen, length)
+            layout, _ = choose_layout(recipe, model, target)
+            cost = batch_cost(model, rows * times_seen, length, layout, train.row_tokens)
     except (RuntimeError, TypeError) as error:
         # On the meta device nothing is allocated, so numbers that overflow are all that a recipe can do wrong.
         if "overflow" not in str(error).lower():
@@ -176,6 +187,8 @@ def dry_run(recipe: Recipe, device: str = "auto") -> Plan:
         sentences=sentences,
         length=length,
         grad_parts=train.grad_parts,
+        layout=layout,
+        row_tokens=train.row_tokens if layout == "rows" else None,
         automatic=train.batch_tokens == "auto",
         dtype=recipe.compute.dtype,
         memory=Memory(total * _FLOAT, total * _FLOAT, total * _FLOAT * held, cost.kept),

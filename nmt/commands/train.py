@@ -19,7 +19,7 @@ from nmt.model_file import ModelFile, read_model, write_model
 from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
 from nmt.models.initialize import initialize
-from nmt.ops.choose import choose_device, choose_kernels, translation_dtype
+from nmt.ops.choose import choose_device, translation_dtype
 from nmt.processes import cores, place
 from nmt.recipe import Recipe
 from nmt.recipe_file import dump_recipe, load_recipe
@@ -31,6 +31,7 @@ from nmt.training.allocator import forget_shapes, keep_memory
 from nmt.training.cost import on_meta
 from nmt.training.distributed import Group, join
 from nmt.training.fitting import fitting_tokens
+from nmt.training.forms import Forms, choose_forms
 from nmt.training.progress import fixed_keys
 from nmt.training.stopping import StopRequest
 from nmt.training.trainer import Publish, Reporter, Trainer
@@ -81,25 +82,26 @@ def _train(
     torch.set_num_threads(recipe.compute.threads or max(1, cores() // group.local_size))
     torch.use_deterministic_algorithms(recipe.compute.deterministic)
     with on_meta():
-        operations = build_model(recipe.model, *recipe.tokenizer.sizes).all_operations()
-    choice = choose_kernels(recipe.compute.kernels, device, recipe.compute.dtype, operations)
+        forms = choose_forms(recipe, build_model(recipe.model, *recipe.tokenizer.sizes), device)
     parent = None if recipe.train.init is None else recipe_path.parent / recipe.train.init
     origin = None if parent is None else read_model(parent)
     tokenizers = None if origin is None else (origin.src_tokenizer, origin.tgt_tokenizer)
     prepared = group.in_turn(lambda: prepare(recipe, recipe_path, say=reporter.say, tokenizers=tokenizers))
     kept_recipe = dump_recipe(recipe)
     versions = {"nmt": VERSION, "torch": torch.__version__, "python": platform.python_version()}
-    hold_alike(group, recipe=_sha256(kept_recipe.encode()), text=prepared.folder.name, versions=str(versions))
+    alike = {"recipe": _sha256(kept_recipe.encode()), "layout": forms.layout, "text": prepared.folder.name}
+    hold_alike(group, **alike, versions=str(versions))
     with _sole_writer(run, reporter) if group.first else nullcontext(), stop or StopRequest(group.size > 1) as request:
         model = build_model(recipe.model, *(t.n_ids for t in prepared.tokenizers))
         torch.manual_seed(recipe.train.seed)
         initialize(model, recipe.model.initialization)
-        model.use(choice.kernels)
+        model.use(forms.choice.kernels)
         if origin is not None:
             _take_over(model, origin, parent)
         if recipe.train.batch_tokens == "auto":
-            recipe = _with_what_fits(recipe, model, prepared, run, device, reporter, group)
+            recipe = _with_what_fits(recipe, forms, model, prepared, run, device, reporter, group)
             kept_recipe = dump_recipe(recipe)
+        settled = forms.settle(recipe)
         lineage = {
             "data": prepared.folder.name,
             "parent": None if parent is None else _sha256(parent.read_bytes()),
@@ -107,8 +109,8 @@ def _train(
             "torch": torch.__version__,
         }
         publish = _publisher(run / "model.safetensors", recipe, prepared, lineage)
-        trainer = Trainer(recipe, model, prepared, run, device, reporter, publish, group)
-        trainer.begin({**fixed_keys(recipe), "data": lineage["data"], "parent": lineage["parent"]})
+        trainer = Trainer(settled, model, prepared, run, device, reporter, publish, group)
+        trainer.begin({**fixed_keys(settled), "data": lineage["data"], "parent": lineage["parent"]})
         if group.first:
             durable.write_file(run / "recipe.yaml", kept_recipe.encode())
         start = {
@@ -120,7 +122,8 @@ def _train(
             "processes": group.size,
             "threads": torch.get_num_threads(),
             "dtype": recipe.compute.dtype,
-            "kernels": {"asked": recipe.compute.kernels, **choice.forms},
+            "layout": forms.layout,
+            "kernels": {"asked": recipe.compute.kernels, **forms.choice.forms},
             "seed": recipe.train.seed,
             "recipe_file": str(recipe_path),
             "recipe": _sha256(kept_recipe.encode()),
@@ -135,7 +138,8 @@ def _train(
             f"{start['threads']} threads"
             + (f"; going on from update {trainer.progress.update:,}" if trainer.progress.update else "")
         )
-        reporter.say(str(choice))
+        for line in forms.lines():
+            reporter.say(line)
         reason = trainer.run(request)
         reporter.live("")
         return _finish(trainer, recipe, prepared, run, reason, request)
@@ -143,6 +147,7 @@ def _train(
 
 def _with_what_fits(
     recipe: Recipe,
+    forms: Forms,
     model: Seq2Seq,
     prepared: Prepared,
     run: Path,
@@ -154,7 +159,7 @@ def _with_what_fits(
     found = group.from_first(lambda: _began_with(run))
     if found is None:
         reporter.say("train.batch_tokens: auto: trying what fits into memory")
-        found = fitting_tokens(recipe, model, prepared, device, group)
+        found = fitting_tokens(forms.settle(recipe), model, prepared, device, group)
         reporter.say(f"train.batch_tokens: {found:,} fit")
     train = recipe.train.model_copy(update={"batch_tokens": found})
     return recipe.model_copy(update={"train": train})

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from nmt.layers.multihead import CrossProjections, SelfProjections
+from nmt.layers.multihead import CrossProjections, KeysValues, SelfProjections
+from nmt.layers.sight import Bounds, Keep, Within
 from nmt.ops import linear_attention
 from nmt.ops.linear import wide
 from nmt.ops.linear_attention import Sums
+from nmt.ops.sentences import put_together, take_apart
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,25 @@ class LinearSelfAttention(SelfProjections):
         super().__init__(d_model, n_heads, n_kv_heads, bias=False, qk_norm=qk_norm)
         self.causal = causal
 
-    def forward(self, x: Tensor, keep: Tensor | None, turn: Tensor | None = None) -> Tensor:
-        """x (B, Q, D), turn (Q, C / 2), keep (B, 1, 1, Q) or None for all, which it must be for causal -> (B, Q, D)."""
+    def forward(self, x: Tensor, keep: Keep, turn: Tensor | None = None) -> Tensor:
+        """x (B, Q, D), turn (Q, C / 2), keep (B, 1, 1, Q) or None for all, which it must be for causal -> (B, Q, D).
+
+        With bounds of sentences turn is (L, C / 2), of the positions in a sentence.
+        """
         query, own = self.project(x)
+        if not isinstance(keep, Within):
+            return self.merge(self._attend(query, own, keep, turn))
+        assert keep.apart is not None, "there are no scores to write out"
+        where = keep.apart.queries
+        own = KeysValues(take_apart(own.keys, where), take_apart(own.values, where))
+        context = self._attend(take_apart(query, where), own, keep.apart.keep, turn)
+        return self.merge(put_together(context, where))
+
+    def _attend(self, query: Tensor, own: KeysValues, keep: Tensor | None, turn: Tensor | None) -> Tensor:
         if self.causal:
             assert keep is None, "what comes later hides itself, and padding comes last"
-            return self.merge(linear_attention.causal(query, own.keys, own.values, turn))
-        known = linear_attention.sums(own.keys, own.values, keep, turn)
-        return self.merge(linear_attention.look_up(query, known, turn))
+            return linear_attention.causal(query, own.keys, own.values, turn)
+        return linear_attention.look_up(query, linear_attention.sums(own.keys, own.values, keep, turn), turn)
 
     def start(self, rows: int, like: Tensor) -> Sums:
         """Nothing seen yet, on the device of `like`."""
@@ -57,14 +70,23 @@ class LinearCrossAttention(CrossProjections):
         """No biases; the rest as CrossProjections."""
         super().__init__(d_model, n_heads, n_kv_heads, bias=False, qk_norm=qk_norm)
 
-    def summarize(self, memory: Tensor, keep: Tensor) -> Summary:
+    def summarize(self, memory: Tensor, keep: Bounds) -> Summary:
         """The sums over the real positions of the encoder's output (B, S, D), keep (B, 1, 1, S): once a sentence."""
         own = self.project(memory)
-        return Summary(linear_attention.sums(own.keys, own.values, keep), own.keys)
+        if not isinstance(keep, Within):
+            return Summary(linear_attention.sums(own.keys, own.values, keep), own.keys)
+        assert keep.apart is not None
+        keys, values = take_apart(own.keys, keep.apart.keys), take_apart(own.values, keep.apart.keys)
+        return Summary(linear_attention.sums(keys, values, keep.apart.keep), keys)
 
-    def forward(self, x: Tensor, seen: Summary, keep: Tensor) -> Tensor:
-        """x (B, Q, D) -> (B, Q, D): what it costs does not depend on S. The sums know `keep` already."""
-        return self.merge(linear_attention.look_up(self.query(x), seen.sums))
+    def forward(self, x: Tensor, seen: Summary, keep: Bounds) -> Tensor:
+        """x (B, Q, D) -> (B, Q, D): what it costs does not depend on S. The sums know a mask `keep` already."""
+        query = self.query(x)
+        if not isinstance(keep, Within):
+            return self.merge(linear_attention.look_up(query, seen.sums))
+        assert keep.apart is not None
+        where = keep.apart.queries
+        return self.merge(put_together(linear_attention.look_up(take_apart(query, where), seen.sums), where))
 
     def weights(self, x: Tensor, seen: Summary, keep: Tensor) -> Tensor:
         """What `forward` looked at: x (B, Q, D), keep (B, 1, 1, S) -> (B, H, Q, S) float32."""

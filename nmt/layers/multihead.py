@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from nmt.layers.sight import Keep, attend
 from nmt.ops import dot
+from nmt.ops.choose import PLAIN, Kernels
 from nmt.ops.linear import linear, wide
 from nmt.ops.rope import rotate
 
@@ -119,6 +121,8 @@ class CrossProjections(nn.Module):
 class SelfAttention(SelfProjections):
     """Scaled dot-product attention of a sequence to itself."""
 
+    kernels: Kernels = PLAIN
+
     def __init__(
         self,
         d_model: int,
@@ -132,14 +136,15 @@ class SelfAttention(SelfProjections):
         super().__init__(d_model, n_heads, n_kv_heads, bias, qk_norm)
         self.dropout = dropout
 
-    def forward(self, x: Tensor, keep: Tensor | None, turn: Tensor | None = None) -> Tensor:
-        """x (B, Q, D), keep as in ops.dot.attend, turn as in `project` -> (B, Q, D) in the dtype of x."""
+    def forward(self, x: Tensor, keep: Keep, turn: Tensor | None = None) -> Tensor:
+        """x (B, Q, D), turn as in `project` -> (B, Q, D) in the dtype of x."""
         query, seen = self.project(x, turn)
         return self.attend(query, seen, keep)
 
-    def attend(self, query: Tensor, seen: KeysValues, keep: Tensor | None) -> Tensor:
+    def attend(self, query: Tensor, seen: KeysValues, keep: Keep) -> Tensor:
         """What queries (B, H, Q, C) find in keys and values, through W^O: (B, Q, D)."""
-        return self.merge(dot.context(query, seen.keys, seen.values, keep, self.dropout if self.training else 0.0))
+        dropout = self.dropout if self.training else 0.0
+        return self.merge(attend(query, seen.keys, seen.values, keep, dropout, self.kernels.packed_attend))
 
     def start(self, rows: int, like: Tensor) -> KeysValues:
         """Nothing seen yet, on the device and in the dtype of `like`."""
@@ -158,6 +163,8 @@ class SelfAttention(SelfProjections):
 class CrossAttention(CrossProjections):
     """Scaled dot-product attention of the decoder to the encoder's output."""
 
+    kernels: Kernels = PLAIN
+
     def __init__(
         self,
         d_model: int,
@@ -171,12 +178,13 @@ class CrossAttention(CrossProjections):
         super().__init__(d_model, n_heads, n_kv_heads, bias, qk_norm)
         self.dropout = dropout
 
-    def forward(self, x: Tensor, seen: KeysValues, keep: Tensor) -> Tensor:
-        """x (B, Q, D), keep as in ops.dot.attend -> (B, Q, D) in the dtype of x."""
+    def forward(self, x: Tensor, seen: KeysValues, keep: Keep) -> Tensor:
+        """x (B, Q, D) -> (B, Q, D) in the dtype of x."""
         dropout = self.dropout if self.training else 0.0
-        return self.merge(dot.context(self.query(x), seen.keys, seen.values, keep, dropout))
+        query, in_rows = self.query(x), self.kernels.packed_attend
+        return self.merge(attend(query, seen.keys, seen.values, keep, dropout, in_rows))
 
     def look(self, x: Tensor, seen: KeysValues, keep: Tensor) -> tuple[Tensor, Tensor]:
-        """The same without dropout, and the weights (B, H, Q, S) float32."""
+        """The same without dropout, keep as in ops.dot.attend, and the weights (B, H, Q, S) float32."""
         context, weights = dot.attend(self.query(x), seen.keys, seen.values, keep)
         return self.merge(context), weights

@@ -5,7 +5,7 @@ from torch import nn
 
 from nmt.layers.weight_norm import WeightNormLinear
 from nmt.models.contract import Seq2Seq
-from nmt.recipe_models import Initialization, NormalInit, OrthogonalInit, PaperInit, UniformInit, XavierInit
+from nmt.recipe_init import Initialization, NormalInit, OrthogonalInit, PaperInit, UniformInit, XavierInit
 
 
 @torch.no_grad()

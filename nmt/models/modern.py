@@ -52,6 +52,7 @@ from nmt.layers.multihead import (
     SelfAttention,
     SelfProjections,
 )
+from nmt.layers.sight import Bounds, Keep, Within, of_source, sight
 from nmt.models.contract import Memory, Seq2Seq, State, Step
 from nmt.ops import masks, rope, sparse
 from nmt.ops.dropout import dropout
@@ -103,8 +104,8 @@ class EncoderLayer(nn.Module):
         self.around_attention = Sublayer(d_model, dropout)
         self.around_feed_forward = Sublayer(d_model, dropout)
 
-    def forward(self, x: Tensor, keep: Tensor | None, turn: Tensor, dtype: torch.dtype) -> Tensor:
-        """x (B, Q, D) float32, keep as in ops.dot.attend, turn (Q, C / 2) -> (B, Q, D) float32."""
+    def forward(self, x: Tensor, keep: Keep, turn: Tensor, dtype: torch.dtype) -> Tensor:
+        """x (B, Q, D) float32, turn (Q, C / 2) -> (B, Q, D) float32."""
         x = self.around_attention(x, lambda y: self.attention(y, keep, turn), dtype)
         return self.around_feed_forward(x, self.feed_forward, dtype)
 
@@ -127,8 +128,8 @@ class DecoderLayer(nn.Module):
         self.around_cross = Sublayer(d_model, dropout)
         self.around_feed_forward = Sublayer(d_model, dropout)
 
-    def remember(self, memory: Tensor, keep: Tensor) -> Source:
-        """The encoder's output (B, S, D), keep (B, 1, 1, S), as this layer sees it."""
+    def remember(self, memory: Tensor, keep: Bounds) -> Source:
+        """The encoder's output (B, S, D), keep (B, 1, 1, S) or sentence bounds, as this layer sees it."""
         if isinstance(self.cross, LinearCrossAttention):
             return self.cross.summarize(memory, keep)
         return self.cross.project(memory)
@@ -141,9 +142,11 @@ class DecoderLayer(nn.Module):
         return self.cross.look(y, cast(KeysValues, source), keep)
 
     def forward(
-        self, x: Tensor, keep: Tensor | None, turn: Tensor, source: Source, src_keep: Tensor, dtype: torch.dtype
+        self, x: Tensor, keep: Keep, turn: Tensor, source: Source, src_keep: Keep, dtype: torch.dtype
     ) -> Tensor:
-        """All target positions: x (B, T, D) float32, keep (1, 1, T, T), src_keep (B, 1, 1, S) -> (B, T, D) float32."""
+        """All target positions: x (B, T, D) float32, keep (1, 1, T, T) and src_keep (B, 1, 1, S) or sentence bounds ->
+        (B, T, D) float32.
+        """
         x = self.around_attention(x, lambda y: self.attention(y, keep, turn), dtype)
         x = self.around_cross(x, lambda y: self.cross(y, cast(Any, source), src_keep), dtype)
         return self.around_feed_forward(x, self.feed_forward, dtype)
@@ -184,6 +187,8 @@ class DecoderLayer(nn.Module):
 
 class Modern(Seq2Seq):
     """Encoder and decoder."""
+
+    layouts = frozenset({"padded", "rows", "flat"})
 
     def __init__(
         self,
@@ -226,21 +231,24 @@ class Modern(Seq2Seq):
         if tied_output:
             self.projection.weight = self.tgt_embed.weight
         self.attention: Attention = attention
+        self.operations = ("packed",) if attention == "full" else ()
         self.window, self.dropout = window, dropout
         self.d_model, self.d_head = d_model, d_model // n_heads
 
     def encode(self, src: Tensor, keep: Tensor) -> ModernMemory:
         """The encoder's output for source ids (B, S), as every decoder layer sees it."""
-        x, positions = self._embed(self.src_embed, src), torch.arange(src.shape[1], device=src.device)
-        turn, src_keep = rope.rotation(positions, self.d_head, x.dtype), masks.padding(keep)
-        seen, pattern = src_keep, self._pattern(positions, positions)
-        if pattern is not None:
-            # A padded position that sees nothing would be 0 / 0: it sees itself, and nobody sees it.
-            seen = (src_keep & pattern) | torch.eye(len(positions), dtype=torch.bool, device=src.device)
+        positions = torch.arange(src.shape[1], device=src.device)
+        seen = of_source(keep, positions, self._pattern)
+        turn = rope.rotation(positions, self.d_head, self.src_embed.weight.dtype)
+        return ModernMemory(keep, self._read(src, turn, seen, masks.padding(keep)))
+
+    def _read(self, src: Tensor, turn: Tensor, seen: Keep, across: Bounds) -> tuple[Source, ...]:
+        """What every decoder layer sees of source ids (B, S)."""
+        x = self._embed(self.src_embed, src)
         for layer in self.encoder:
             x = layer(x, seen, turn, self.compute_dtype)
         memory = self.encoder_norm(x).to(self.compute_dtype)
-        return ModernMemory(keep, tuple(cast(DecoderLayer, layer).remember(memory, src_keep) for layer in self.decoder))
+        return tuple(cast(DecoderLayer, layer).remember(memory, across) for layer in self.decoder)
 
     def start(self, memory: Memory, beam: int, max_len: int) -> ModernState:
         """Nothing seen yet."""
@@ -267,17 +275,19 @@ class Modern(Seq2Seq):
 
     def forward(self, batch: Batch) -> Tensor:
         """Features (B, T, D) of all target positions at once, each seeing those before it."""
-        memory = self.encode(batch.src, batch.src_keep)
-        x = self._embed(self.tgt_embed, batch.tgt_in)
-        positions = torch.arange(batch.tgt_in.shape[1], device=x.device)
-        turn, keep = rope.rotation(positions, self.d_head, x.dtype), None
-        if self.attention != "linear":  # which has its order from how it sums
-            pattern = self._pattern(positions, positions)
-            keep = masks.causal(len(positions), x.device)
-            keep = keep if pattern is None else keep & pattern
-        for layer, source in zip(self.decoder, memory.cross, strict=True):
-            x = layer(x, keep, turn, source, masks.padding(memory.keep), self.compute_dtype)
+        seen = sight(batch, self._pattern, written_out=self.attention != "linear")
+        memory = self._read(batch.src, self._turn(seen.source, seen.src_positions), seen.source, seen.across)
+        x, turn = self._embed(self.tgt_embed, batch.tgt_in), self._turn(seen.target, seen.tgt_positions)
+        for layer, source in zip(self.decoder, memory, strict=True):
+            x = layer(x, seen.target, turn, source, seen.across, self.compute_dtype)
         return self.decoder_norm(x).to(self.compute_dtype)
+
+    def _turn(self, seen: Keep, positions: Tensor) -> Tensor:
+        """Rotations by positions (Q,) or (B, Q): (Q, C / 2) or (B, 1, Q, C / 2); by those in a sentence for sums."""
+        if self.attention == "linear" and isinstance(seen, Within) and seen.apart is not None:
+            positions = torch.arange(seen.apart.queries.keep.shape[1], device=positions.device)
+        turn = rope.rotation(positions, self.d_head, self.src_embed.weight.dtype)
+        return turn if turn.dim() == 2 else turn[:, None]
 
     def _pattern(self, queries: Tensor, keys: Tensor) -> Tensor | None:
         """Which positions (N,) those of queries (Q,) see, past and future, (Q, N) bool; None for all."""

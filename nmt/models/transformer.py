@@ -30,6 +30,7 @@ from nmt.batch import Batch
 from nmt.layers.embedding import LearnedPositions, sinusoids
 from nmt.layers.feedforward import FeedForward
 from nmt.layers.multihead import CrossAttention, KeysValues, SelfAttention
+from nmt.layers.sight import Keep, sight
 from nmt.models.contract import Memory, Seq2Seq, State, Step
 from nmt.ops import masks
 from nmt.ops.dropout import dropout
@@ -79,8 +80,8 @@ class EncoderLayer(nn.Module):
         self.around_attention = Sublayer(d_model, dropout, norm)
         self.around_feed_forward = Sublayer(d_model, dropout, norm)
 
-    def forward(self, x: Tensor, keep: Tensor, dtype: torch.dtype) -> Tensor:
-        """x (B, S, D) float32, keep (B, 1, 1, S) -> (B, S, D) float32."""
+    def forward(self, x: Tensor, keep: Keep, dtype: torch.dtype) -> Tensor:
+        """x (B, S, D) float32, keep (B, 1, 1, S) or sentence bounds -> (B, S, D) float32."""
         x = self.around_attention(x, lambda y: self.attention(y, keep), dtype)
         return self.around_feed_forward(x, self.feed_forward, dtype)
 
@@ -99,8 +100,10 @@ class DecoderLayer(nn.Module):
         self.around_cross = Sublayer(d_model, dropout, norm)
         self.around_feed_forward = Sublayer(d_model, dropout, norm)
 
-    def forward(self, x: Tensor, keep: Tensor, memory: KeysValues, src_keep: Tensor, dtype: torch.dtype) -> Tensor:
-        """All target positions: x (B, T, D) float32, keep (1, 1, T, T), src_keep (B, 1, 1, S) -> (B, T, D) float32."""
+    def forward(self, x: Tensor, keep: Keep, memory: KeysValues, src_keep: Keep, dtype: torch.dtype) -> Tensor:
+        """All target positions: x (B, T, D) float32, keep (1, 1, T, T) and src_keep (B, 1, 1, S) or sentence bounds ->
+        (B, T, D) float32.
+        """
         x = self.around_attention(x, lambda y: self.attention(y, keep), dtype)
         x = self.around_cross(x, lambda y: self.cross(y, memory, src_keep), dtype)
         return self.around_feed_forward(x, self.feed_forward, dtype)
@@ -133,6 +136,9 @@ class DecoderLayer(nn.Module):
 
 class Transformer(Seq2Seq):
     """The encoder-decoder of figure 1."""
+
+    layouts = frozenset({"padded", "rows", "flat"})
+    operations = ("packed",)
 
     def __init__(
         self,
@@ -171,11 +177,16 @@ class Transformer(Seq2Seq):
 
     def encode(self, src: Tensor, keep: Tensor) -> TransformerMemory:
         """The encoder's output for source ids (B, S), as keys and values of every decoder layer."""
-        x = self._embed(self.src_embed, self.src_positions, src, torch.arange(src.shape[1], device=src.device))
+        positions = torch.arange(src.shape[1], device=src.device)
+        return TransformerMemory(keep, self._read(src, positions, masks.padding(keep)))
+
+    def _read(self, src: Tensor, positions: Tensor, keep: Keep) -> tuple[KeysValues, ...]:
+        """Keys and values of every decoder layer, of source ids (B, S) at positions (S,) or (B, S)."""
+        x = self._embed(self.src_embed, self.src_positions, src, positions)
         for layer in self.encoder:
-            x = layer(x, masks.padding(keep), self.compute_dtype)
+            x = layer(x, keep, self.compute_dtype)
         memory = self.encoder_norm(x).to(self.compute_dtype)
-        return TransformerMemory(keep, tuple(cast(DecoderLayer, layer).cross.project(memory) for layer in self.decoder))
+        return tuple(cast(DecoderLayer, layer).cross.project(memory) for layer in self.decoder)
 
     def start(self, memory: Memory, beam: int, max_len: int) -> TransformerState:
         """Nothing seen yet."""
@@ -200,12 +211,11 @@ class Transformer(Seq2Seq):
 
     def forward(self, batch: Batch) -> Tensor:
         """Features (B, T, D) of all target positions at once, each seeing those before it."""
-        memory = self.encode(batch.src, batch.src_keep)
-        T, device = batch.tgt_in.shape[1], batch.tgt_in.device
-        x = self._embed(self.tgt_embed, self.tgt_positions, batch.tgt_in, torch.arange(T, device=device))
-        keep, src_keep = masks.causal(T, device), masks.padding(memory.keep)
-        for layer, cross in zip(self.decoder, memory.cross, strict=True):
-            x = layer(x, keep, cross, src_keep, self.compute_dtype)
+        seen = sight(batch)
+        memory = self._read(batch.src, seen.src_positions, seen.source)
+        x = self._embed(self.tgt_embed, self.tgt_positions, batch.tgt_in, seen.tgt_positions)
+        for layer, cross in zip(self.decoder, memory, strict=True):
+            x = layer(x, seen.target, cross, seen.across, self.compute_dtype)
         return self.decoder_norm(x).to(self.compute_dtype)
 
     def _embed(self, table: nn.Embedding, learned: LearnedPositions | None, ids: Tensor, positions: Tensor) -> Tensor:

@@ -76,11 +76,15 @@ class Choice:
 # The table: what has a fused form, and the types of products that it is for.
 _NAMES = {"additive": "additive attention", "packed": "attention over packed rows"}
 _DTYPES = {"additive": ("bfloat16", "float32"), "packed": ("bfloat16",)}
+_WIDEST = {"packed": packed.LONGEST}
 _LEAST_CAPABILITY = (8, 0)  # NVIDIA's A100: products of bfloat16
 
 
-def choose_kernels(asked: Asked, device: torch.device, dtype: str, operations: Collection[str]) -> Choice:
-    """Plain or fused for each of a model's operations, with products of this type on this device.
+def choose_kernels(
+    asked: Asked, device: torch.device, dtype: str, operations: Collection[str], widest: int = 0
+) -> Choice:
+    """Plain or fused for each of a model's operations, with products of this type on this device. widest: positions of
+    a packed row or numbers of a head, whichever are more.
 
     `plain` is plain; `auto` takes what is fused where it can run; `fused` where it cannot is an EnvironmentFault or a
     UsageError that says why. Triton is imported only here, and only where something fused was chosen.
@@ -88,7 +92,11 @@ def choose_kernels(asked: Asked, device: torch.device, dtype: str, operations: C
     names = [name for name in _NAMES if name in operations]
     if asked == "plain":
         return Choice(PLAIN, dict.fromkeys(names, "plain"), "as the recipe asks")
-    faults = {name: fault for name in names if (fault := _machine_fault(device) or _dtype_fault(name, dtype))}
+    faults = {
+        name: fault
+        for name in names
+        if (fault := _machine_fault(device) or _dtype_fault(name, dtype) or _width_fault(name, widest))
+    }
     if asked == "fused" and faults:
         raise next(iter(faults.values()))
     forms = {name: "plain" if name in faults else "fused" for name in names}
@@ -96,8 +104,12 @@ def choose_kernels(asked: Asked, device: torch.device, dtype: str, operations: C
 
 
 def translation_kernels(trained: Asked, device: torch.device, dtype: str, operations: Collection[str]) -> Kernels:
-    """For search: as in training where the device allows it, so that the scores at its end are measured with them."""
-    return choose_kernels("plain" if trained == "plain" else "auto", device, dtype, operations).kernels
+    """For search: as in training where the device allows it, so that the scores at its end are measured with them.
+
+    But for packed rows: in search a row is one sentence.
+    """
+    asked = "plain" if trained == "plain" else "auto"
+    return choose_kernels(asked, device, dtype, [name for name in operations if name != "packed"]).kernels
 
 
 def _machine_fault(device: torch.device) -> NmtError | None:
@@ -125,6 +137,16 @@ def _dtype_fault(name: str, dtype: str) -> NmtError | None:
     return UsageError(
         f"{_NAMES[name]} has no fused form for {dtype}",
         f"use compute.dtype: {' or '.join(_DTYPES[name])}, or compute.kernels: auto",
+    )
+
+
+def _width_fault(name: str, widest: int) -> NmtError | None:
+    limit = _WIDEST.get(name, widest)
+    if widest <= limit:
+        return None
+    return UsageError(
+        f"{_NAMES[name]} has no fused form for rows or heads wider than {limit}, and these have {widest}",
+        f"use train.row_tokens and model.d_model / model.n_heads up to {limit}, or compute.kernels: auto",
     )
 
 

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from nmt.ops import dot
 
+LONGEST = 128
+"""Positions of a row, and numbers of a head, that the fused form takes at most."""
+
 
 def visible(query_segments: Tensor, key_segments: Tensor, causal: bool) -> Tensor:
     """Which keys a query may see: those of its own segment, and with `causal` none further right in the row than it.

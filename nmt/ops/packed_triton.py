@@ -16,8 +16,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-LONGEST = 128
-"""Positions in a row, and numbers in a head, at most."""
+from nmt.ops import packed
+from nmt.ops.packed import LONGEST
 
 _QUERIES = 64  # of a program in the forward: more need more registers than there are
 _LEVELS = 1 << 24  # a probability of dropout is rounded to one of them
@@ -185,12 +185,15 @@ def attend(
     causal: bool = False,
     drop: float = 0.0,
 ) -> Tensor:
-    """`packed.attend`, with Q, N and C up to LONGEST: context (B, H, Q, C) in the dtype of values.
+    """`packed.attend`: context (B, H, Q, C) in the dtype of values.
 
-    query (B, H, Q, C), keys and values (B, G, N, C), segments (B, Q) and (B, N) int32. Softmax and sums are float32,
+    query (B, H, Q, C), keys and values (B, G, N, C), segments (B, Q) and (B, N) int32. Rows of more than LONGEST
+    positions, which hold a pair that is itself longer, go to `packed.attend`. Softmax and sums are float32,
     weights in the type of values before they meet them. A seed for dropout is drawn from the device's generator. For
     bfloat16: with float32 the backward has more numbers than a GPU has registers.
     """
+    if max(*query.shape[2:], keys.shape[2]) > LONGEST:
+        return packed.attend(query, keys, values, query_segments, key_segments, causal, drop)
     seed = torch.empty(1, dtype=torch.int64, device=query.device)
     if drop > 0.0:
         seed.random_()

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nmt.batch import EOS, Batch
+from nmt.batch import EOS, Batch, Sentences, packed, padded
 from nmt.models.contract import Seq2Seq
+from nmt.recipe_models import Layout
 
 _COMPILER = "_dynamo"  # of torch
 _WIDTH = {"cpu": 1024, "cuda": 4096}  # of the measured product: beyond it the rate hardly rises
@@ -38,15 +40,14 @@ class Cost:
     kept: int
 
 
-def batch_cost(model: Seq2Seq, sentences: int, length: int) -> Cost:
+def batch_cost(model: Seq2Seq, sentences: int, length: int, layout: Layout = "padded", row_tokens: int = 128) -> Cost:
     """The cost of a batch whose sentences all have `length` pieces on either side, on the device that the model is on.
 
     Products are counted where torch hands them to a device, so those inside hand-written autograd functions count too.
     What a model computes anew on its way back does not.
     """
     W, bias = model.projection.weight, model.projection.bias
-    ids = torch.full((sentences, length), EOS, dtype=torch.int64, device=W.device)
-    batch = Batch(ids, ids, ids, sentences * length, sentences * length, sentences)
+    batch = _alike(sentences, length, layout, row_tokens).to(W.device)
     own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 
@@ -63,6 +64,19 @@ def batch_cost(model: Seq2Seq, sentences: int, length: int) -> Cost:
     # The loss has the gradients of features, projection and bias ready before the backward (ops/cross_entropy.py).
     loss = features.nbytes + W.nbytes + (0 if bias is None else bias.nbytes)
     return Cost(3 * (products.flops + logits), loss + sum(storage.nbytes() for storage in kept.values()))
+
+
+def _alike(n: int, length: int, layout: Layout, row_tokens: int) -> Batch:
+    """n pairs of one length, the end of each sentence counted; for `rows` as many in a row as go in."""
+    side = Sentences(np.full(n * length, EOS), np.full(n, length))
+    match layout:
+        case "padded":
+            return padded(side, side)
+        case "rows":
+            rows, width = np.arange(n) // max(1, row_tokens // length), max(row_tokens, length)
+        case "flat":
+            rows, width = np.zeros(n, np.int64), n * length
+    return packed(side, side, rows, (width, width), layout)
 
 
 class _Products(TorchDispatchMode):

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from nmt.batch import Batch
@@ -147,7 +148,14 @@ def _worst(pool: Pool, parts: int) -> list[Batch]:
     """The batches, or parts of them, with the most source positions, the most target positions and the most rows."""
     src, tgt = pool.src.lengths, pool.tgt.lengths
     found = [part for places in pool.batches for part in pool.cut(places, parts)]
+    # Of flat batches, which are all as wide, it is taking their sentences apart that differs.
     sizes = [(len(p) * int(src[p].max()), len(p) * int(tgt[p].max()), len(p)) for p in found]
+    if pool.layout == "rows":
+        counts, (wide, deep) = [len(np.unique(pool.rows[p])) for p in found], pool.widths
+        sizes = [
+            (n * max(wide, int(src[p].max())), n * max(deep, int(tgt[p].max())), n)
+            for n, p in zip(counts, found, strict=True)
+        ]
     chosen = {max(range(len(found)), key=lambda i: sizes[i][side]) for side in range(3)}
     return [pool.load(found[i], parts) for i in sorted(chosen)]
 

@@ -166,6 +166,13 @@ def test_the_share_of_the_limit_stands_in_its_table() -> None:
     assert table[2] == "| gru | float32 | 3,000 | 4,000 | 120 | 160 | 0.75 |"
 
 
+def test_the_loader_has_a_row_a_layout() -> None:
+    row = {"layout": "rows", "tokens": 949590, "batches": 130, "real_share": 0.9714}
+    row |= {"loaded_per_second": 24506942, "cut_and_loaded_per_second": 18140886}
+    table = page.loader({"settings": SETTINGS, "rows": [row]}).splitlines()
+    assert table[2] == "| rows | 24.5 M | 18.1 M | 2.9% | 949,590 in 130 batches |"
+
+
 def test_growth_has_a_row_a_size_and_leaves_gaps() -> None:
     rows = [
         {"task": "gru", "dtype": dtype, "sentences": sentences, "length": 30, "tokens_per_second": rate}

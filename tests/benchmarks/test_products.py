@@ -1,5 +1,7 @@
 """The products that an update is counted to have, and the limit made of them."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -7,8 +9,10 @@ from torch.nn import functional as F
 from benchmarks import products, train
 from benchmarks.products import Limit, Product, Products
 from nmt.batch import padded_batch
+from nmt.corpus.batches import Batches
 from nmt.recipe import Recipe
 from nmt.training.cost import batch_cost
+from tests.corpus.lengths import news, shard
 from tests.training import tiny
 
 MODELS = {
@@ -72,7 +76,11 @@ def test_a_product_takes_some_time_however_it_lies() -> None:
 
 
 def test_variants_are_all_combinations_of_what_recipes_know() -> None:
-    assert {"compute.dtype": "float32"}.items() <= train.variants()[0].items()
+    assert train.variants({"padded"}) == [
+        {"compute.dtype": dtype, "train.layout": "padded"} for dtype in ("float32", "bfloat16")
+    ]
+    layouts = [keys["train.layout"] for keys in train.variants({"padded", "rows", "flat"})]
+    assert layouts == [*("padded", "rows", "flat")] * 2
     assert train.choices(Recipe, "compute.dtype") == ["float32", "bfloat16"]
     assert train.choices(Recipe, "compute.kernels") == ["plain", "fused"]
     assert train.choices(Recipe, "compute.deterministic") == ["false", "true"]
@@ -84,6 +92,15 @@ def test_a_point_counts_real_target_tokens() -> None:
     found = train.point("tiny", recipe, train._model(recipe, None, "float32"), "float32", 3, 5)
     assert (found.sentences, found.length, found.peak_bytes) == (3, 5, None)
     assert found.tokens_per_second > 0
+
+
+@pytest.mark.parametrize(("layout", "share"), [("padded", 0.8), ("rows", 0.8), ("flat", 0.9)])
+def test_batches_are_loaded_and_their_tokens_counted(layout: Any, share: float) -> None:
+    src, tgt = news(400)
+    found = train.loaded(Batches([shard(src, tgt)], 1, 1000, layout=layout), epochs=1)
+    assert found.tokens == int(src.sum() + tgt.sum()) + 2 * 400  # an end of sentence each
+    assert share < found.real_share <= 1
+    assert 0 < found.cut_and_loaded_per_second < found.loaded_per_second
 
 
 def test_as_many_updates_are_timed_as_fit() -> None:

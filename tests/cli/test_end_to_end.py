@@ -33,7 +33,9 @@ def test_a_model_goes_from_text_to_a_score_that_training_foretold(tmp_path: Path
     _, said = nmt(tmp_path, "train", "recipe.yaml", "--device", "cpu")
     assert "the model is runs/tiny/model.safetensors" in said
     assert "\nkernels: additive attention plain (the fused kernels need a CUDA device, and this one is a CPU)\n" in said
+    assert "\nlayout: padded (bahdanau takes no other)\n" in said
     (start,) = tiny.events(tmp_path, "start")
+    assert start["layout"] == "padded"
     assert start["kernels"] == {"asked": "auto", "additive": "plain"}
     (end,) = tiny.events(tmp_path, "end")
 

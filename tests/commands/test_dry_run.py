@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nmt.commands.dry_run import LENGTH, dry_run
+from nmt.commands.dry_run import LENGTH, Plan, dry_run
 from nmt.recipe import Recipe
 from nmt.recipe_file import load_recipe
 
@@ -76,6 +76,20 @@ def test_activations_are_those_of_a_part_and_time_is_of_the_whole_batch() -> Non
     assert parts.memory.activations == half.memory.activations < whole.memory.activations
     assert parts.time.flops == whole.time.flops == 2 * half.time.flops
     assert "40 sentences of 25 pieces" in "\n".join(parts.lines())
+
+
+def test_a_layout_of_rows_is_planned_with_its_rows() -> None:
+    def plan(*more: str) -> Plan:
+        return dry_run(load_recipe(RECIPES / "en-fr-transformer.yaml", ["train.batch_tokens=2000", *more]))
+
+    padded, flat = plan(), plan("train.layout=flat")
+    rows = plan("train.layout=rows", "train.row_tokens=60")  # two sentences of 25, ten positions of padding
+    assert flat.time.flops == padded.time.flops < rows.time.flops < 1.5 * padded.time.flops
+    assert padded.memory.activations < flat.memory.activations < rows.memory.activations < 3 * padded.memory.activations
+    assert "80 sentences of 25 pieces a side leave for" in "\n".join(padded.lines())
+    assert "80 sentences of 25 pieces a side in rows of 60 leave for" in "\n".join(rows.lines())
+    assert "80 sentences of 25 pieces a side in one row leave for" in "\n".join(flat.lines())
+    assert [(p.layout, p.row_tokens) for p in (padded, rows, flat)] == [("padded", None), ("rows", 60), ("flat", None)]
 
 
 def test_r_drop_is_twice_the_work() -> None:

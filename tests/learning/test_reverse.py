@@ -13,7 +13,7 @@ from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
 from nmt.models.initialize import initialize
 from nmt.recipe import SearchConfig
-from nmt.recipe_models import XavierInit
+from nmt.recipe_init import XavierInit
 from nmt.recipe_optim import Adam, InverseSqrt
 from nmt.search.beam import search
 from nmt.training.loss import batch_loss

@@ -16,7 +16,8 @@ from nmt.models.contract import stepwise_logits
 from nmt.models.convs2s import ConvS2S, ConvS2SMemory, DecoderBlock, EncoderBlock
 from nmt.models.initialize import initialize
 from nmt.recipe import SearchConfig
-from nmt.recipe_models import Convolutions, ConvS2SConfig, XavierInit
+from nmt.recipe_init import XavierInit
+from nmt.recipe_models import Convolutions, ConvS2SConfig
 from nmt.search.beam import search
 from nmt.training.loss import batch_loss
 from tests.properties.kinds import PAIRS, batch_of, build

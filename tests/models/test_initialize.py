@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from nmt.models.bahdanau import Bahdanau
 from nmt.models.initialize import initialize
-from nmt.recipe_models import Initialization, NormalInit, OrthogonalInit, PaperInit, UniformInit, XavierInit
+from nmt.recipe_init import Initialization, NormalInit, OrthogonalInit, PaperInit, UniformInit, XavierInit
 
 
 def initialized(how: Initialization, seed: int = 0, tied: bool = False) -> Bahdanau:

@@ -2,16 +2,27 @@
 
 import copy
 import importlib
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from nmt.batch import Batch, padded_batch
+from nmt.batch import Batch, packed, padded_batch, sentences
 from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
-from nmt.ops.choose import PLAIN, Kernels
-from nmt.recipe_models import BahdanauConfig, GNMTConfig, LuongConfig, ModelConfig, RNNConfig, TransformerConfig
+from nmt.ops.choose import PLAIN, AttendPacked, Kernels
+from nmt.recipe_models import (
+    BahdanauConfig,
+    GNMTConfig,
+    LuongConfig,
+    ModelConfig,
+    ModernConfig,
+    RNNConfig,
+    TransformerConfig,
+)
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SIZES: dict[str, Any] = {"d_embed": 6, "d_hidden": 8, "d_align": 5}
@@ -26,6 +37,11 @@ MODELS: dict[str, ModelConfig] = {
         kind="luong", input_feeding=False, **{**CONCAT, "reach": "local_m", "window": 1}
     ),
     "rnn": RNNConfig(kind="rnn", attention="bahdanau", cell="gru", n_layers=1, **SIZES),
+}
+HEADS: dict[str, Any] = {"n_layers": 1, "n_decoder_layers": 2, "d_model": 8, "n_heads": 2, "d_ff": 8}
+OF_ROWS: dict[str, ModelConfig] = {
+    "transformer": TransformerConfig(kind="transformer", **HEADS),
+    "modern": ModernConfig(kind="modern", n_kv_heads=1, **HEADS),
 }
 
 
@@ -50,8 +66,13 @@ def batch() -> Batch:
     return padded_batch([[5, 6, 7, 8], [9]], [[4, 5], [6, 7, 8]]).to(DEVICE)
 
 
-def results(model: Seq2Seq) -> list[torch.Tensor]:
-    features = model(batch())
+def rows(width: int) -> Batch:
+    src, tgt = sentences([[5, 6, 7, 8], [9], [4, 4, 10]]), sentences([[4, 5], [6, 7, 8], [11]])
+    return packed(src, tgt, np.array([0, 1, 0]), (width, 7), "rows").to(DEVICE)
+
+
+def results(model: Seq2Seq, given: Batch | None = None) -> list[torch.Tensor]:
+    features = model(given or batch())
     gradients = torch.autograd.grad(features.sin().sum(), list(model.parameters()), allow_unused=True)
     return [features.detach(), *(g for g in gradients if g is not None)]
 
@@ -67,16 +88,55 @@ def test_fused_kernels_change_nothing(fused: Kernels, name: str) -> None:
         torch.testing.assert_close(Seq2Seq.forward(model, batch()), wanted[0], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("name", "operations"), [(name, {"additive"}) for name in MODELS])
-def test_models_say_what_they_can_choose(name: str, operations: set[str]) -> None:
-    assert build_model(MODELS[name], 9, 9).all_operations() == operations
+def counted(attend: AttendPacked, times: list[bool]) -> Kernels:
+    """Kernels with a form of attention over packed rows that notes each time it runs, and whether it is causal."""
+
+    def noting(q: Tensor, k: Tensor, v: Tensor, mine: Tensor, theirs: Tensor, causal: bool, drop: float) -> Tensor:
+        times.append(causal)
+        return attend(q, k, v, mine, theirs, causal, drop)
+
+    return Kernels(packed_attend=noting)
+
+
+@pytest.mark.parametrize("width", [10, 130], ids=["one tile", "a row that is longer"])
+@pytest.mark.parametrize("name", OF_ROWS)
+def test_fused_attention_over_rows_changes_nothing(name: str, width: int) -> None:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    model, times = built(OF_ROWS[name]), list[bool]()
+    if DEVICE.type == "cuda":
+        model.compute_dtype = torch.bfloat16
+    wanted = results(model, rows(width))
+    model.use(counted(importlib.import_module("nmt.ops.packed_triton").attend, times))
+    for found, true in zip(results(model, rows(width)), wanted, strict=True):
+        assert float((found - true).abs().max()) <= (1e-4 if DEVICE.type == "cpu" else 0.1) * float(true.abs().max())
+    assert times == [False, True, False, True, False]  # the encoder; then each decoder layer on itself and the source
+
+
+def test_only_rows_have_attention_over_rows() -> None:
+    for name, config in OF_ROWS.items():
+        model, times = built(config), list[bool]()
+        model.use(counted(PLAIN.packed_attend, times))
+        for other in (batch(), replace(rows(20), layout="flat")):
+            model(other)
+            assert not times, name
+
+
+OPERATIONS = {**dict.fromkeys(MODELS, "additive"), **dict.fromkeys(OF_ROWS, "packed")}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_models_say_what_they_can_choose(name: str) -> None:
+    assert build_model((MODELS | OF_ROWS)[name], 9, 9).all_operations() == {OPERATIONS[name]}
+
+
+@pytest.mark.parametrize("attention", ["window", "strided", "linear"])
+def test_attention_to_a_part_of_the_sentence_has_nothing_to_choose(attention: Any) -> None:
+    assert not build_model(ModernConfig(kind="modern", attention=attention, **HEADS), 9, 9).all_operations()
 
 
 def test_a_model_without_additive_attention_has_nothing_of_it_to_choose() -> None:
     product = LuongConfig(kind="luong", **{**CONCAT, "score": "general"})
     assert "additive" not in build_model(product, 9, 9).all_operations()
-    transformer = TransformerConfig(kind="transformer", n_layers=1, d_model=8, n_heads=2, d_ff=8)
-    assert "additive" not in build_model(transformer, 9, 9).all_operations()
 
 
 def test_use_reaches_every_layer_and_leaves_the_class_alone() -> None:

@@ -14,7 +14,7 @@ from nmt.models.build import build_model
 from nmt.models.contract import Memory, Seq2Seq, State, Step
 from nmt.ops import linear
 from nmt.recipe_models import BahdanauConfig, TransformerConfig
-from nmt.training.cost import batch_cost, on_meta, product_rate
+from nmt.training.cost import Cost, batch_cost, on_meta, product_rate
 from tests.properties.kinds import N_SRC, N_TGT, VARIANTS, build
 
 B, L = 5, 7  # sentences, and their pieces on either side
@@ -45,6 +45,24 @@ def test_the_count_is_that_by_hand_for_a_transformer() -> None:
     encoder = 2 * (4 * D * D + attention + 2 * D * M)
     decoder = 3 * (4 * D * D + attention + 4 * D * D + attention + 2 * D * M)
     assert on_meta_cost(config, V, V).flops == 3 * 2 * B * L * (encoder + decoder + D * V)
+
+
+def test_rows_count_what_is_computed_for_padding_and_between_sentences() -> None:
+    """Three rows of 17 positions for five sentences of 7; attention is to whole rows, or in flat to sentences."""
+    D, M, V, width = 8, 20, 30, 17
+    config = TransformerConfig(kind="transformer", n_layers=2, n_decoder_layers=3, d_model=D, n_heads=2, d_ff=M)
+    matrices = 2 * (4 * D * D + 2 * D * M) + 3 * (8 * D * D + 2 * D * M)
+    with on_meta():
+        model = build_model(config, V, V)
+        rows, flat = batch_cost(model, B, L, "rows", width), batch_cost(model, B, L, "flat")
+    looks = (2 + 3 + 3) * 2 * D
+    assert rows.flops == 3 * 2 * (3 * width * (matrices + looks * width) + B * L * D * V)
+    assert flat.flops == batch_cost_padded(model).flops == 3 * 2 * B * L * (matrices + looks * L + D * V)
+
+
+def batch_cost_padded(model: Seq2Seq) -> Cost:
+    with on_meta():
+        return batch_cost(model, B, L)
 
 
 def test_products_of_every_sort_are_counted() -> None:
@@ -94,6 +112,10 @@ def test_every_model_goes_forward_without_numbers(variant: str, monkeypatch: pyt
         without_numbers = batch_cost(shadow, B, L)
     with sdpa_kernel(SDPBackend.MATH):
         assert batch_cost(real, B, L) == without_numbers
+        for layout in config.layouts - {"padded"}:
+            with on_meta():
+                packed = batch_cost(shadow, B, L, layout, 2 * L)
+            assert batch_cost(real, B, L, layout, 2 * L) == packed
     assert all(parameter.is_meta for parameter in shadow.parameters())
 
 

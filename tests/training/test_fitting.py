@@ -18,7 +18,11 @@ from nmt.training.fitting import fitting_tokens, largest
 from tests.training.tiny import TRAIN, events, recipe, result, write
 from tests.training.warm import Warm
 
-AUTO = {"batch_sentences": None, "batch_tokens": "auto"}
+AUTO = {"batch_sentences": None, "batch_tokens": "auto", "layout": "padded"}
+TRANSFORMER = {
+    **{"kind": "transformer", "n_layers": 1, "d_model": 8, "n_heads": 2, "d_ff": 8},
+    **dict.fromkeys(("d_embed", "d_hidden", "d_align", "d_maxout")),
+}
 
 
 @given(
@@ -60,14 +64,15 @@ def test_the_trial_changes_no_weight_and_leaves_no_gradient(tmp_path: Path) -> N
     assert all(torch.equal(before[name], p) and p.grad is None for name, p in model.named_parameters())
 
 
-def test_the_worst_batches_are_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path, recipe(train=AUTO)) / "recipe.yaml"
+@pytest.mark.parametrize("layout", ["padded", "rows"])
+def test_the_worst_batches_are_tried(layout: str, tmp_path: Path) -> None:
+    path = write(tmp_path, recipe(model=TRANSFORMER, train={**AUTO, "layout": layout, "row_tokens": 6})) / "recipe.yaml"
     made = load_recipe(path)
     prepared = prepare(made, path, say=lambda line: None)
     pool = fitting.batches_of(made.train, prepared, 60).pool(0)
     worst = fitting._worst(pool, 1)
     every = [pool.load(places) for places in pool.batches]
-    for size in (lambda b: b.src.numel(), lambda b: b.tgt_out.numel(), lambda b: b.sentences):
+    for size in (lambda b: b.src.numel(), lambda b: b.tgt_out.numel(), lambda b: len(b.src)):
         assert max(map(size, worst)) == max(map(size, every))
     assert len(worst) <= 3 < len(every)
 
@@ -84,13 +89,14 @@ def test_too_little_memory_is_said_with_what_to_change(tmp_path: Path, monkeypat
 
 def test_a_training_says_what_it_found_and_goes_on_with_it(warm: Warm, tmp_path: Path) -> None:
     """To the bytes of a training that names the number, whatever fits by then."""
-    whole = write(tmp_path / "whole", recipe(train={**AUTO, "batch_tokens": 4096}))
-    auto = write(tmp_path / "auto", recipe(train={**AUTO, "updates": 8}))
+    asked = {**AUTO, "layout": "auto"}
+    whole = write(tmp_path / "whole", recipe(train={**asked, "batch_tokens": 4096}))
+    auto = write(tmp_path / "auto", recipe(train={**asked, "updates": 8}))
     first = warm.start(auto, TRAIN)
     assert first.wait() == 0, first.stderr
     assert "train.batch_tokens: 4,096 fit" in first.stderr
     assert load_recipe(auto / "runs" / "tiny" / "recipe.yaml").train.batch_tokens == 4096
-    write(auto, recipe(train=AUTO))
+    write(auto, recipe(train=asked))
     for folder in (whole, auto):
         process = warm.start(folder, TRAIN)
         assert process.wait() == 0, process.stderr

@@ -201,6 +201,12 @@ def test_a_damaged_checkpoint_costs_its_updates_and_no_bytes(warm: Warm, tmp_pat
     assert [event["update"] for event in events(tmp_path, "saved")] == [3, 6, 9, 12]
 
 
+BY_TOKENS = {"batch_sentences": None, "batch_tokens": 150}
+TRANSFORMER = {
+    **{"kind": "transformer", "n_layers": 1, "d_model": 8, "n_heads": 2, "d_ff": 8},
+    **dict.fromkeys(("d_embed", "d_hidden", "d_align", "d_maxout")),
+}
+
 VARIANTS: dict[str, dict[str, Any]] = {
     "bfloat16": {"compute": {"dtype": "bfloat16"}},
     "adamw, inverse_sqrt": {
@@ -247,6 +253,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "pieces drawn anew": {
         "tokenizer": {"kind": "bpe", "vocab": 22, "joint": True},
         "train": {"batch_sentences": None, "batch_tokens": 150, "grad_parts": 2, "subword_sampling": 0.3},
+    },
+    "rows": {"model": TRANSFORMER, "train": {**BY_TOKENS, "layout": "rows", "row_tokens": 24}},
+    "flat, drawn anew": {
+        "tokenizer": {"kind": "bpe", "vocab": 22, "joint": True},
+        "model": TRANSFORMER,
+        "train": {**BY_TOKENS, "layout": "flat", "grad_parts": 2, "subword_sampling": 0.3},
     },
     "bpe, tied": {
         "tokenizer": {"kind": "bpe", "vocab": 22, "joint": True},
@@ -321,6 +333,7 @@ START_FIELDS = {
     "device",
     "threads",
     "dtype",
+    "layout",
     "kernels",
     "seed",
     "recipe",

@@ -1,0 +1,127 @@
+"""Who sees whom: masks for rows of one sentence, the sentence's own bounds for rows of several."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nmt.batch import Batch
+from nmt.ops import dot, masks, packed
+from nmt.ops.choose import AttendPacked
+from nmt.ops.sentences import Places, places, put_together, take_apart
+
+Pattern = Callable[[Tensor, Tensor], Tensor | None]
+"""Which keys a query sees by their positions in the sentence, (Q,) and (N,) -> (Q, N) bool; None for all."""
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Where queries and keys are when sentences stand one a row, and the mask of what is seen there, None for all."""
+
+    queries: Places
+    keys: Places
+    keep: Tensor | None
+
+
+@dataclass(frozen=True)
+class Within:
+    """Each query sees keys of its own sentence only, and with `causal` none that is later.
+
+    query_segments, key_segments (B, Q), (B, N) int32, as in Batch. apart: where sentences are to be taken apart for it;
+    None where scores of whole rows are taken, which are short, and all of the sentence is seen.
+    """
+
+    query_segments: Tensor
+    key_segments: Tensor
+    causal: bool
+    apart: Apart | None
+
+
+Bounds = Tensor | Within
+Keep = Bounds | None
+"""What an attention may see: a mask as in ops.dot.attend, the bounds of sentences, or everything."""
+
+
+def attend(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    keep: Keep,
+    drop: float = 0.0,
+    in_rows: AttendPacked = packed.attend,
+) -> Tensor:
+    """Scaled dot-product attention to what may be seen; shapes as in ops.dot.attend -> context (B, H, Q, C).
+
+    in_rows: the form of packed.attend that runs where sentences stay in their rows.
+    """
+    if not isinstance(keep, Within):
+        return dot.context(query, keys, values, keep, drop)
+    if keep.apart is None:
+        return in_rows(query, keys, values, keep.query_segments, keep.key_segments, keep.causal, drop)
+    apart = keep.apart
+    keys, values = take_apart(keys, apart.keys), take_apart(values, apart.keys)
+    context = dot.context(take_apart(query, apart.queries), keys, values, apart.keep, drop)
+    return put_together(context, apart.queries)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What is seen in the encoder, by the decoder of itself, and by the decoder of the source; and the positions in the
+    sentence, (N,) for all rows or (B, N).
+    """
+
+    source: Bounds
+    target: Keep
+    across: Bounds
+    src_positions: Tensor
+    tgt_positions: Tensor
+
+
+def everything(queries: Tensor, keys: Tensor) -> None:
+    """The pattern that hides nothing."""
+    del queries, keys
+
+
+def sight(batch: Batch, pattern: Pattern = everything, written_out: bool = True) -> Sight:
+    """Of a batch in any layout. An attention that sums instead of writing out its scores (ops/linear_attention.py) has
+    sentences taken apart, and the order in its target from how it sums.
+    """
+    if batch.src_segments is not None:
+        return _of_segments(batch, batch.src_segments, pattern, written_out)
+    device, keep = batch.src.device, batch.src_keep
+    src, tgt = torch.arange(batch.src.shape[1], device=device), torch.arange(batch.tgt_in.shape[1], device=device)
+    own = of_target(tgt, pattern) if written_out else None
+    return Sight(of_source(keep, src, pattern), own, masks.padding(keep), src, tgt)
+
+
+def _of_segments(batch: Batch, src: Tensor, pattern: Pattern, written_out: bool) -> Sight:
+    tgt, src_positions, tgt_positions = batch.tgt_segments, batch.src_positions, batch.tgt_positions
+    assert tgt is not None
+    assert src_positions is not None
+    assert tgt_positions is not None
+    at, then = (torch.arange(length, device=src.device) for length in batch.longest)
+    source = target = across = None
+    if batch.layout == "flat" or not written_out or pattern(at[:1], at[:1]) is not None:
+        n = batch.sentences * batch.copies
+        here, there = places(src, src_positions, n, len(at)), places(tgt, tgt_positions, n, len(then))
+        source = Apart(here, here, of_source(here.keep, at, pattern))
+        target = Apart(there, there, of_target(then, pattern) if written_out else None)
+        across = Apart(there, here, masks.padding(here.keep))
+    own = Within(src, src, False, source), Within(tgt, tgt, True, target), Within(tgt, src, False, across)
+    return Sight(*own, src_positions, tgt_positions)
+
+
+def of_source(keep: Tensor, positions: Tensor, pattern: Pattern) -> Tensor:
+    """A source sentence's view of itself: keep (B, S), positions (S,) -> (B, 1, 1 or S, S)."""
+    real, seen = masks.padding(keep), pattern(positions, positions)
+    if seen is None:
+        return real
+    # A padded position that sees nothing would be 0 / 0: it sees itself, and nobody sees it.
+    return (real & seen) | torch.eye(len(positions), dtype=torch.bool, device=keep.device)
+
+
+def of_target(positions: Tensor, pattern: Pattern) -> Tensor:
+    """A target sentence's view of itself, positions (T,): none of what is later -> (1, 1, T, T)."""
+    earlier, seen = masks.causal(len(positions), positions.device), pattern(positions, positions)
+    return earlier if seen is None else earlier & seen

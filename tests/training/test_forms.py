@@ -1,0 +1,130 @@
+"""Which layout and which kernels a training has on which device."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from nmt.errors import UsageError
+from nmt.models.build import build_model
+from nmt.recipe import Recipe
+from nmt.training.forms import Forms, choose_forms
+from nmt.training.progress import changed_keys, fixed_keys
+from tests.training import tiny
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+NONE_OF_RECURRENT: dict[str, Any] = dict.fromkeys(("d_embed", "d_hidden", "d_align", "d_maxout"))
+TRANSFORMER: dict[str, Any] = {
+    **NONE_OF_RECURRENT,
+    "kind": "transformer",
+    "n_layers": 1,
+    "d_model": 8,
+    "n_heads": 2,
+    "d_ff": 8,
+}
+MODERN: dict[str, Any] = {**TRANSFORMER, "kind": "modern", "n_decoder_layers": 1}
+
+
+@pytest.fixture
+def _gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that says it has a GPU on which Triton runs."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    monkeypatch.setenv("CC", "/usr/bin/cc")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+
+
+def made(
+    model: dict[str, Any] = TRANSFORMER, dtype: str = "bfloat16", kernels: str = "auto", **train: object
+) -> Recipe:
+    by_tokens = {"batch_sentences": None, "batch_tokens": 150, **train}
+    recipe = tiny.recipe(model=model, train=by_tokens, compute={"dtype": dtype, "kernels": kernels})
+    return Recipe.model_validate(recipe)
+
+
+def chosen(recipe: Recipe, device: torch.device = CUDA) -> Forms:
+    return choose_forms(recipe, build_model(recipe.model, 9, 9), device)
+
+
+@pytest.mark.usefixtures("_gpu")
+@pytest.mark.parametrize("model", [TRANSFORMER, MODERN], ids=["transformer", "modern"])
+def test_auto_is_rows_where_attention_over_them_is_fused(model: dict[str, Any]) -> None:
+    forms = chosen(made(model))
+    assert forms.layout == "rows"
+    assert forms.choice.kernels.packed_attend.__module__ == "nmt.ops.packed_triton"
+    assert forms.lines() == [
+        "layout: rows (attention over packed rows is fused)",
+        "kernels: attention over packed rows fused",
+    ]
+
+
+def test_auto_is_padded_on_a_cpu() -> None:
+    assert chosen(made(), CPU).lines() == [
+        "layout: padded (the fused kernels need a CUDA device, and this one is a CPU)",
+        "kernels: this model has none to choose from",
+    ]
+
+
+@pytest.mark.usefixtures("_gpu")
+@pytest.mark.parametrize(
+    ("recipe", "why"),
+    [
+        (made(NONE_OF_RECURRENT | {"kind": "rnn", "n_layers": 1, "d_embed": 8, "d_hidden": 8}), "rnn takes no other"),
+        (made(batch_tokens=None, batch_sentences=4), "others need train.batch_tokens"),
+        (made(MODERN | {"attention": "window"}), "model.attention has no fused form for rows"),
+        (made(dtype="float32"), "attention over packed rows has no fused form for float32"),
+        (made(kernels="plain"), "as the recipe asks"),
+        (
+            made(row_tokens=200),
+            "attention over packed rows has no fused form for rows or heads wider than 128, and these have 200",
+        ),
+        (
+            made(TRANSFORMER | {"d_model": 320}),
+            "attention over packed rows has no fused form for rows or heads wider than 128, and these have 160",
+        ),
+    ],
+)
+def test_auto_is_padded_where_nothing_is_fused(recipe: Recipe, why: str) -> None:
+    forms = chosen(recipe)
+    assert forms.layout == "padded"
+    assert "packed" not in forms.choice.forms
+    assert forms.lines()[0] == f"layout: padded ({why})"
+
+
+@pytest.mark.usefixtures("_gpu")
+@pytest.mark.parametrize(("layout", "forms"), [("padded", {}), ("rows", {"packed": "fused"}), ("flat", {})])
+def test_a_layout_is_had_by_asking_and_its_kernels_with_it(layout: str, forms: dict[str, str]) -> None:
+    found = chosen(made(layout=layout))
+    assert (found.layout, found.choice.forms) == (layout, forms)
+    assert found.lines()[0] == f"layout: {layout} (as the recipe has it)"
+
+
+def test_rows_on_a_cpu_have_the_plain_form() -> None:
+    forms = chosen(made(layout="rows"), CPU)
+    assert (forms.layout, forms.choice.forms) == ("rows", {"packed": "plain"})
+
+
+@pytest.mark.usefixtures("_gpu")
+def test_fused_rows_that_are_too_wide_are_an_error() -> None:
+    with pytest.raises(UsageError) as caught:
+        chosen(made(kernels="fused", layout="rows", row_tokens=200))
+    assert str(caught.value) == (
+        "error: attention over packed rows has no fused form for rows or heads wider than 128, and these have 200\n"
+        "  use train.row_tokens and model.d_model / model.n_heads up to 128, or compute.kernels: auto"
+    )
+
+
+@pytest.mark.usefixtures("_gpu")
+@pytest.mark.parametrize(
+    ("recipe", "layout"), [(made(kernels="fused"), "rows"), (made(kernels="fused", dtype="float32"), "padded")]
+)
+def test_fused_asks_nothing_of_what_a_layout_does_not_have(recipe: Recipe, layout: str) -> None:
+    assert chosen(recipe).layout == layout
+
+
+def test_a_settled_recipe_differs_in_its_layout_alone() -> None:
+    recipe = made()
+    settled = chosen(recipe, CPU).settle(recipe)
+    assert settled.train.layout == "padded"
+    assert settled.model_copy(update={"train": recipe.train}) == recipe
+    moved = changed_keys(fixed_keys(settled), fixed_keys(made(layout="rows")))
+    assert moved == ["train.layout: padded -> rows"]  # what a resumed training refuses
