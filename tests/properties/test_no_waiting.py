@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nmt.recipe_models import Layout
 from nmt.recipe_optim import Adam
 from nmt.training.loss import batch_loss
 from nmt.training.optim import build_optimizer, step_if_finite
 from tests.properties.kinds import PAIRS, VARIANTS, batch_of, build
+from tests.properties.test_layouts import in_every_layout, together
 
 ASKS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique", "_unique2", "item"}
 
@@ -48,6 +50,12 @@ def asked_by(work: Any) -> list[str]:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_forward_and_backward_ask_for_no_number(variant: str) -> None:
     model, batch = build(VARIANTS[variant], torch.float32).train(), batch_of(PAIRS)
+    assert asked_by(lambda: batch_loss(model, batch, 0.1).smoothed.backward()) == []
+
+
+@in_every_layout
+def test_nor_in_another_layout(name: str, layout: Layout) -> None:
+    model, batch = build(VARIANTS[name], torch.float32).train(), together(layout)
     assert asked_by(lambda: batch_loss(model, batch, 0.1).smoothed.backward()) == []
 
 

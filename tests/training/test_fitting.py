@@ -82,6 +82,7 @@ def test_too_little_memory_is_said_with_what_to_change(tmp_path: Path, monkeypat
     made = load_recipe(path)
     prepared = prepare(made, path, say=lambda line: None)
     model = build_model(made.model, *(t.n_ids for t in prepared.tokenizers))
+    initialize(model, made.model.initialization)
     monkeypatch.setattr(fitting, "_available", lambda: 0)
     with pytest.raises(EnvironmentFault, match=r"(?s)256 target tokens does not fit into the 0.0 GiB.*smaller"):
         fitting_tokens(made, model, prepared, torch.device("cpu"), Group())
