@@ -195,7 +195,7 @@ not the text 'xavier'
   write {kind: xavier}
 error: r.yaml:11: model.d_hiden is not a key of BahdanauConfig
   did you mean: d_hidden
-error: r.yaml:14: train.batch_tokens must be a whole number above 0 or null, not 10000.0
+error: r.yaml:14: train.batch_tokens must be a whole number above 0, auto or null, not 10000.0
   write 10000
 error: r.yaml:15: train.batch_tokens stands twice: in line 14 and here
   keep one of them

@@ -537,6 +537,7 @@ def test_workers_do_not_outlive_a_killed_parent(text: Path) -> None:
         assert len(members()) >= 3  # the parent, a worker, and a helper of multiprocessing
         running.send_signal(signal.SIGKILL)
         running.wait(10)
+        deadline = time.monotonic() + 60
         while members() and time.monotonic() < deadline:
             time.sleep(0.05)
         assert members() == []

@@ -156,7 +156,14 @@ def test_a_seed_gives_the_same_dropout_again() -> None:
     assert not torch.equal(found[0], found[2])
 
 
-def test_more_than_a_tile_is_refused() -> None:
+def test_a_row_longer_than_a_tile_takes_the_plain_form() -> None:
+    query, keys, values = (numbers(1, 1, 129, 4) for _ in range(3))
+    where = segments(1, 129, 2)
+    found = packed_triton.attend(query, keys, values, where, where, causal=True)
+    assert torch.equal(found, packed.attend(query, keys, values, where, where, causal=True))
+
+
+def test_more_than_a_tile_is_no_call_of_the_kernel() -> None:
     long, where = numbers(1, 1, 129, 4), segments(1, 129, 1)
     with pytest.raises(AssertionError, match="one tile holds no more"):
-        packed_triton.attend(long, long, long, where, where)
+        packed_triton.attend_seeded(long, long, long, where, where, False, 0.0, torch.zeros(1, dtype=torch.int64))
