@@ -157,7 +157,7 @@ def translate(
         typer.Option(
             "--model",
             metavar="PATH",
-            help="A model file or a run's folder; without it, the newest run.",
+            help="A model file or a run's folder; without it, the newest run. Repeated: they translate together.",
             show_default=False,
         ),
     ] = None,

@@ -19,11 +19,12 @@ import torch
 from nmt.batch import EOS, SPECIALS, UNK, pad_rows
 from nmt.corpus.tokenizer import Tokenizer, Words, split_words
 from nmt.errors import EnvironmentFault, UsageError
-from nmt.model_file import build, read_model
+from nmt.model_file import ModelFile, build, read_model
 from nmt.models.contract import Seq2Seq
 from nmt.ops.choose import choose_device, translation_dtype, translation_kernels
 from nmt.recipe import SearchConfig
 from nmt.search.beam import Hypothesis, search
+from nmt.search.ensemble import Ensemble
 
 WINDOW_LINES = 1024
 WINDOW_CHARACTERS = 1 << 20
@@ -137,29 +138,28 @@ class Translator:
         device: str = "auto",
         dtype: Literal["float32", "bfloat16"] | None = None,
     ) -> Self:
-        """The translator in a model file. Lines longer than the recipe's corpus.max_len, which it never saw, go in
-        parts.
+        """The translator in a model file, or in several: an ensemble (search/ensemble.py) of any kinds of model.
 
-        `device` is auto, cpu or cuda; `dtype` None is the recipe's compute.dtype on a GPU and float32 elsewhere.
+        Lines longer than the recipe's corpus.max_len, which it never saw, go in parts. Of an ensemble the search
+        section is that of the first file, and the least max_len counts. `device` is auto, cpu or cuda; `dtype` None is
+        the recipe's compute.dtype on a GPU and float32 elsewhere. UsageError where the vocabularies of several differ,
         ModelError for a file that is missing or damaged, EnvironmentFault for a device that is not there.
         """
         paths = [paths] if isinstance(paths, Path) else list(paths)
-        if len(paths) != 1:
-            raise UsageError(f"{len(paths)} models were named, one is needed", "name one: --model PATH")
+        if not paths:
+            raise UsageError("no model was named", "name one: --model PATH")
         where = choose_device(device)
-        m = read_model(paths[0])
-        chosen = dtype or translation_dtype(where, m.recipe.compute.dtype)
-        compute = m.recipe.compute.model_copy(update={"dtype": chosen})
-        m = replace(m, recipe=m.recipe.model_copy(update={"compute": compute}))
-        model = build(m, where)
-        model.use(translation_kernels(compute.kernels, where, chosen, model.all_operations()))
+        first, *others = [read_model(path) for path in paths]
+        for path, other in zip(paths[1:], others, strict=True):
+            _check_vocabularies(paths[0], first, path, other)
+        models = [_ready(m, where, dtype) for m in (first, *others)]
         return cls(
-            model,
-            m.src_tokenizer,
-            m.tgt_tokenizer,
-            m.recipe.search,
-            max_pieces=max(1, m.recipe.corpus.max_len - 1),
-            tgt_language=m.recipe.corpus.tgt,
+            models[0] if len(models) == 1 else Ensemble(models),
+            first.src_tokenizer,
+            first.tgt_tokenizer,
+            first.recipe.search,
+            max_pieces=max(1, min(m.recipe.corpus.max_len for m in (first, *others)) - 1),
+            tgt_language=first.recipe.corpus.tgt,
         )
 
     def translate(
@@ -323,6 +323,32 @@ class Translator:
         if part.words is None:
             return pieces
         return [word if piece == SPECIALS[UNK] else piece for piece, word in zip(pieces, part.words, strict=True)]
+
+
+def _ready(m: ModelFile, device: torch.device, dtype: Literal["float32", "bfloat16"] | None) -> Seq2Seq:
+    """The model of a file on the device, with the precision and the kernels that it translates with."""
+    chosen = dtype or translation_dtype(device, m.recipe.compute.dtype)
+    compute = m.recipe.compute.model_copy(update={"dtype": chosen})
+    model = build(replace(m, recipe=m.recipe.model_copy(update={"compute": compute})), device)
+    model.use(translation_kernels(compute.kernels, device, chosen, model.all_operations()))
+    return model
+
+
+def _check_vocabularies(path: Path, first: ModelFile, other_path: Path, other: ModelFile) -> None:
+    """Raises UsageError where two files cut text differently, or number its pieces differently."""
+    differing = [
+        side
+        for side, one, two in (
+            ("source", first.src_tokenizer, other.src_tokenizer),
+            ("target", first.tgt_tokenizer, other.tgt_tokenizer),
+        )
+        if one.to_bytes() != two.to_bytes()
+    ]
+    if differing:
+        raise UsageError(
+            f"{other_path}: its {' and '.join(differing)} vocabulary is not that of {path}",
+            "the models of an ensemble are trained with the same corpus and tokenizer sections",
+        )
 
 
 def _window(lines: Iterator[str]) -> list[str]:

@@ -52,6 +52,7 @@ def translate(
 ) -> None:
     """Translates stdin to stdout (the process's own by default) with a model file or a run's folder, or the newest run.
 
+    Several models translate together, as an ensemble (`Translator.load`).
     `overrides` are `search.KEY=VALUE`. `say` gets what is not a result: the name of a model that was picked, lines that
     were cut or split. Output and errors as for `translate_stream`; also UsageError, ModelError and EnvironmentFault
     before anything is read.
