@@ -23,8 +23,9 @@ from nmt.model_file import ModelFile, build, read_model
 from nmt.models.contract import Seq2Seq
 from nmt.ops.choose import choose_device, translation_dtype, translation_kernels
 from nmt.recipe import SearchConfig
-from nmt.search.beam import Hypothesis, search
+from nmt.search.beam import search
 from nmt.search.ensemble import Ensemble
+from nmt.search.hypothesis import Hypothesis
 
 WINDOW_LINES = 1024
 WINDOW_CHARACTERS = 1 << 20
