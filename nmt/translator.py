@@ -26,6 +26,8 @@ from nmt.recipe import SearchConfig
 from nmt.search.beam import search
 from nmt.search.ensemble import Ensemble
 from nmt.search.hypothesis import Hypothesis
+from nmt.search.sampling import Sampling, sample
+from nmt.translation import Candidate, Translation
 
 WINDOW_LINES = 1024
 WINDOW_CHARACTERS = 1 << 20
@@ -43,73 +45,30 @@ _UNSPACED = {"zh", "ja", "th", "lo", "km", "my"}
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """One translation of a line.
-
-    pieces     what the model wrote, as the target tokenizer cuts it
-    score      log P / length + coverage, as SearchConfig words it; of a line translated in parts, the mean of theirs
-    alignment  (source piece, target piece) from 0 on, for each target piece the source piece that got most attention
-               (the mean of layers and heads; end of sentence left out); None where not asked for, or without attention
-    cut        the search reached the greatest length before it ended
-    unknown    pieces the vocabulary lacks; each is replaced by the source word with most attention where words are the
-               pieces
-    """
-
-    translation: str
-    score: float
-    pieces: tuple[str, ...] = ()
-    alignment: tuple[tuple[int, int], ...] | None = None
-    cut: bool = False
-    unknown: int = 0
-
-
-@dataclass(frozen=True)
-class Translation:
-    """What became of a line.
-
-    pieces      the line as the source tokenizer cuts it: what the model saw
-    hypotheses  best first, at least one; of an empty or blank line the empty translation with score 0
-    parts       1; more where the line was too long and translated in parts; 0 where there was nothing to translate
-    """
-
-    source: str
-    pieces: tuple[str, ...]
-    hypotheses: tuple[Candidate, ...]
-    parts: int
-
-    @property
-    def translation(self) -> str:
-        """The best translation, without any line break."""
-        return self.hypotheses[0].translation
-
-    @property
-    def score(self) -> float:
-        """The score of the best translation."""
-        return self.hypotheses[0].score
-
-    @property
-    def alignment(self) -> tuple[tuple[int, int], ...] | None:
-        """The alignment of the best translation."""
-        return self.hypotheses[0].alignment
-
-    @property
-    def cut(self) -> bool:
-        """Whether the best translation reached the greatest length before it ended."""
-        return self.hypotheses[0].cut
-
-    @property
-    def unknown(self) -> int:
-        """Pieces of the best translation that the vocabulary lacks."""
-        return self.hypotheses[0].unknown
-
-
-@dataclass(frozen=True)
 class _Part:
-    """A line, or a part of a long one: text, ids without EOS, and the words behind the ids where words are pieces."""
+    """A line, or a part of a long one: text, ids without EOS, the words behind the ids where words are pieces, and the
+    numbers of line and part, by which samples are drawn.
+    """
 
     text: str
     ids: list[int]
     words: list[str] | None
+    key: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class _How:
+    """How to search: `width` hypotheses a sentence."""
+
+    config: SearchConfig
+    n_best: int
+    want_weights: bool
+    batch: int
+    sampling: Sampling | None
+
+    @property
+    def width(self) -> int:
+        return self.n_best if self.sampling else self.config.beam
 
 
 class Translator:
@@ -171,19 +130,31 @@ class Translator:
         n_best: int = 1,
         alignments: bool = False,
         batch: int | None = None,
+        sampling: Sampling | None = None,
     ) -> Iterator[Translation]:
         """A translation for every line, in order; takes 1,024 lines (or a million characters) before it gives the
         first.
 
-        beam    hypotheses kept, None for the recipe's
-        n_best  translations of each line, at most
-        batch   sentences searched at once, at most; 1 makes every line's result independent of its neighbours to the
-                last bit, None is 64, and 256 on a GPU
+        beam      hypotheses kept, None for the recipe's
+        n_best    translations of each line, at most
+        batch     sentences searched at once, at most; 1 makes every line's result independent of its neighbours to the
+                  last bit, None is 64, and 256 on a GPU
+        sampling  draws translations at random instead of searching for the best, n_best of each line: what is drawn
+                  depends on the seed, the line, its number and nothing else
         Errors as for `search`, and EnvironmentFault where a single sentence exhausts the memory.
         """
-        waiting = iter(lines)
+        waiting, first_line = iter(lines), 1
         while window := _window(waiting):
-            yield from self.translate_window(window, beam=beam, n_best=n_best, alignments=alignments, batch=batch)
+            yield from self.translate_window(
+                window,
+                beam=beam,
+                n_best=n_best,
+                alignments=alignments,
+                batch=batch,
+                sampling=sampling,
+                first_line=first_line,
+            )
+            first_line += len(window)
 
     def translate_window(
         self,
@@ -193,17 +164,23 @@ class Translator:
         n_best: int = 1,
         alignments: bool = False,
         batch: int | None = None,
+        sampling: Sampling | None = None,
+        first_line: int = 1,
     ) -> list[Translation]:
-        """As `translate`, for lines that are all there, in one window."""
+        """As `translate`, for lines that are all there, in one window that begins at line number `first_line`."""
         config = self.config if beam is None else self.config.model_copy(update={"beam": beam})
-        if n_best > config.beam:
+        if sampling is None and n_best > config.beam:
             what = f"{n_best} translations of each line need a beam of {n_best}, not {config.beam}"
             raise UsageError(what, "raise --beam")
         words = isinstance(self.tgt_tokenizer, Words)
-        parts = [self._parts(line) for line in lines]
-        units = [part for of_line in parts for part in of_line]
         batch = batch or (256 if self.device.type == "cuda" else 64)
-        found = self._search(units, config, n_best, alignments or words, batch)
+        how = _How(config, n_best, alignments or words, batch, sampling)
+        parts = [
+            [replace(part, key=(number, j)) for j, part in enumerate(self._parts(line))]
+            for number, line in enumerate(lines, first_line)
+        ]
+        units = [part for of_line in parts for part in of_line]
+        found = self._search(units, how)
         candidates = iter([self._candidates(unit, best, alignments) for unit, best in zip(units, found, strict=True)])
         return [
             self._joined(line, of_line, list(islice(candidates, len(of_line))), alignments)
@@ -234,35 +211,35 @@ class Translator:
 
     # --- the search ---------------------------------------------------------------------------------------------------
 
-    def _search(
-        self, units: list[_Part], config: SearchConfig, n_best: int, want_weights: bool, batch: int
-    ) -> list[list[Hypothesis]]:
+    def _search(self, units: list[_Part], how: _How) -> list[list[Hypothesis]]:
         """The hypotheses of every unit; longest first, so that a lack of memory shows at once."""
         order = sorted(range(len(units)), key=lambda i: -len(units[i].ids))
         found: list[list[Hypothesis]] = [[] for _ in units]
         while order:
-            n_tokens = (len(units[order[0]].ids) + 1) * config.beam
-            n_rows = max(1, min(batch, _BATCH_TOKENS // n_tokens))
+            n_tokens = (len(units[order[0]].ids) + 1) * how.width
+            n_rows = max(1, min(how.batch, _BATCH_TOKENS // n_tokens))
             rows, order = order[:n_rows], order[n_rows:]
-            bests = self._search_rows([units[i].ids for i in rows], config, n_best, want_weights)
+            bests = self._search_rows([units[i] for i in rows], how)
             for i, best in zip(rows, bests, strict=True):
                 found[i] = best
         return found
 
-    def _search_rows(
-        self, rows: list[list[int]], config: SearchConfig, n_best: int, want_weights: bool
-    ) -> list[list[Hypothesis]]:
+    def _search_rows(self, rows: list[_Part], how: _How) -> list[list[Hypothesis]]:
         """One batch, halved where the memory is too small for it: a line is never lost to its neighbours."""
         try:
-            src = pad_rows([[*ids, EOS] for ids in rows]).to(self.device)
-            return search(self.model, src, config, n_best=n_best, want_weights=want_weights)
+            src = pad_rows([[*part.ids, EOS] for part in rows]).to(self.device)
+            if how.sampling is None:
+                return search(self.model, src, how.config, n_best=how.n_best, want_weights=how.want_weights)
+            keys = [part.key for part in rows]
+            return sample(self.model, src, how.config, how.sampling, keys, n=how.n_best, want_weights=how.want_weights)
         except (torch.OutOfMemoryError, MemoryError):
             if len(rows) == 1:
-                what = f"a sentence of {len(rows[0]):,} pieces at beam {config.beam} exhausts the memory"
-                raise EnvironmentFault(what, "use a smaller --beam") from None
+                kind, flag = ("beam", "--beam") if how.sampling is None else ("samples", "--n-best")
+                what = f"a sentence of {len(rows[0].ids):,} pieces at {kind} {how.width} exhausts the memory"
+                raise EnvironmentFault(what, f"use a smaller {flag}") from None
         middle = len(rows) // 2
         halves = (rows[:middle], rows[middle:])
-        return [best for half in halves for best in self._search_rows(half, config, n_best, want_weights)]
+        return [best for half in halves for best in self._search_rows(half, how)]
 
     # --- after the search ---------------------------------------------------------------------------------------------
 

@@ -27,7 +27,9 @@ from nmt.durable import refusals
 from nmt.errors import DataError, NmtError, Stopped, UsageError
 from nmt.recipe import SearchConfig
 from nmt.runs import newest_run
-from nmt.translator import WINDOW_CHARACTERS, WINDOW_LINES, Candidate, Translation, Translator
+from nmt.search.sampling import Sampling
+from nmt.translation import Candidate, Translation
+from nmt.translator import WINDOW_CHARACTERS, WINDOW_LINES, Translator
 
 _PAUSE = 0.01
 """Seconds without a full window after which input counts as paused: far above what a program needs to write a line."""
@@ -45,6 +47,7 @@ def translate(
     as_json: bool = False,
     device: str = "auto",
     batch: int | None = None,
+    sampling: Sampling | None = None,
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
     stdin: BinaryIO | None = None,
@@ -73,8 +76,33 @@ def translate(
         alignments=alignments,
         as_json=as_json,
         batch=batch,
+        sampling=sampling,
         say=say,
     )
+
+
+def sampling_of(
+    sample: bool,
+    *,
+    beam: int | None = None,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+) -> Sampling | None:
+    """What the flags of `nmt translate` ask for; None for a search. UsageError where they do not go together."""
+    asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+    given = {name: value for name, value in asked.items() if value is not None}
+    if not sample:
+        if given:
+            flag = next(iter(given)).replace("_", "-")
+            raise UsageError(f"--{flag} says how to draw translations at random", "add --sample, or leave it out")
+        return None
+    if beam is not None:
+        raise UsageError(
+            "--sample draws translations at random, --beam searches for the best", "choose one; --n-best counts samples"
+        )
+    return Sampling(**given)
 
 
 def overridden(config: SearchConfig, overrides: Sequence[str]) -> SearchConfig:
@@ -110,14 +138,16 @@ def translate_stream(
     alignments: bool = False,
     as_json: bool = False,
     batch: int | None = None,
+    sampling: Sampling | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Writes to `sink` a line for every line of `source`, in order; an empty line for an empty one.
 
     By default a line is the translation. With `alignments` a tab follows (a translation holds none) and `source-target`
     pairs as in Pharaoh, `0-0 1-2`, which count the pieces that the model saw and wrote, from 0; words where the
-    vocabulary is of words. With `as_json`, and whenever `n_best` is above 1, it is a JSON object (`record` has its
-    keys). Written in whole lines: whatever stops it, complete lines that are a true beginning of the output are there.
+    vocabulary is of words. With `sampling` translations are drawn, `n_best` of a line. With `as_json`, and whenever
+    `n_best` is above 1, it is a JSON object (`record` has its keys). Written in whole lines: whatever stops it, complete
+    lines that are a true beginning of the output are there.
 
     Raises, after everything was written, DataError with the numbers of the lines that were no text (they were
     translated with U+FFFD in the place of what could not be read). Raises, when it can go no further: DataError and
@@ -126,16 +156,24 @@ def translate_stream(
     """
     as_json = as_json or n_best > 1
 
+    notes = _Notes()
+
     def translated(window: Sequence[str]) -> list[Translation]:
         return translator.translate_window(
-            window, beam=beam, n_best=n_best, alignments=alignments or as_json, batch=batch
+            window,
+            beam=beam,
+            n_best=n_best,
+            alignments=alignments or as_json,
+            batch=batch,
+            sampling=sampling,
+            first_line=notes.n_lines + 1,
         )
 
     translated([])  # what is wrong with the settings shows before anything is read
     report = LineReport("standard input")
     inbox = _Inbox()
     reader = threading.Thread(target=_read, args=(_unbuffered(source), report, inbox), daemon=True)
-    raw, notes = _unbuffered(sink), _Notes()
+    raw = _unbuffered(sink)
     try:
         with _Signals() as signals:
             reader.start()
