@@ -61,7 +61,8 @@ def search(
     Source pieces are counted in the sentence itself, without EOS; min_len_ratio gives way to the greatest length. PAD
     and BOS are never emitted, though log P is of the full softmax, in float32. Equal candidates: the lower hypothesis,
     then the lower id, goes first; equal scores: the hypothesis that ended first. Neighbours in the batch change nothing
-    of this. The model is put in evaluation mode for the time. One transfer from the device a step.
+    of this. Pieces that no_repeat_ngram forbids leave log P as it is; with repetition_penalty, log P is the sum of what
+    pieces count. The model is put in evaluation mode for the time. One transfer from the device a step.
 
     Raises UsageError where n_best exceeds the beam or coverage is asked of a model without attention, ModelError where
     the logits are not finite.

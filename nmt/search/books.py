@@ -126,7 +126,7 @@ class Books:
         found = []
         for sentence, pool in enumerate(self.pools):
             best = sorted(pool, key=lambda leaf: -leaf.score)[: self.n_best]
-            # Empty pool: every word had probability 0 at some step, which only a vocabulary cut to nothing can do.
+            # Empty pool: every word had probability 0 or was forbidden at some step, min_len_ratio forbidding the end.
             found.append([self._trace(sentence, leaf) for leaf in best] or [Hypothesis([], -np.inf, [], False)])
         return found
 

@@ -11,6 +11,7 @@ from nmt.batch import BOS, EOS, PAD
 from nmt.errors import ModelError, UsageError
 from nmt.models.contract import Seq2Seq, select_rows
 from nmt.recipe import SearchConfig
+from nmt.search.limits import Limits
 from nmt.search.penalty import coverage
 
 Ints = NDArray[np.int32]
@@ -21,8 +22,8 @@ Floats = NDArray[np.float32]
 class Outlook:
     """What the model says of the next piece of every hypothesis.
 
-    logits   (R, V) float32
-    log_z    (R, 1) float32: logits - log_z are log-probabilities
+    logits   (R, V) float32, with what `Limits` makes of them
+    log_z    (R, 1) float32, of the model's own logits: logits - log_z are log-probabilities
     weights  (B, K, S) float32: attention, the mean of layers and heads, or None
     cover    (B, K) float32: the coverage term up to here, or None where its weight is 0
     """
@@ -45,6 +46,7 @@ class Stepper:
         self.memory = model.encode(src, src != PAD)
         self.state = model.start(self.memory, K, capacity)
         self.prev = torch.full((self.B * K,), BOS, dtype=torch.int64, device=src.device)
+        self.limits = Limits(config)
         self._attended: Tensor | None = None  # (B, K, S), summed over steps
 
     def step(self) -> Outlook:
@@ -64,7 +66,7 @@ class Stepper:
             self._attended = weights if self._attended is None else self._attended + weights
             cover = coverage(self._attended, self.memory.keep, self.config.coverage_penalty)
         log_z = logits.logsumexp(1, keepdim=True)
-        return Outlook(logits, log_z, weights if self.want_weights else None, cover)
+        return Outlook(self.limits.apply(logits, log_z), log_z, weights if self.want_weights else None, cover)
 
     def follow(self, token: Tensor, rows: Tensor | None = None, sentences: Tensor | None = None) -> None:
         """Goes on with the pieces `token` (B', K) after the hypotheses `rows` (B' * K,) of the sentences (B',).
@@ -79,6 +81,7 @@ class Stepper:
             if self._attended is not None:
                 self._attended = self._attended.flatten(0, 1)[rows].view(self.B, self.K, -1)
         self.prev = token.reshape(-1)
+        self.limits.follow(self.prev, rows)
 
 
 def count_source(src: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
