@@ -183,6 +183,9 @@ def translate(
         int | None,
         typer.Option("--seed", metavar="N", min=0, help="Other samples; without it 0.", show_default=False),
     ] = None,
+    prefix: Annotated[
+        bool, typer.Option("--prefix", help="Read SOURCE<TAB>BEGINNING: the translation begins as it says.")
+    ] = False,
     alignments: Annotated[bool, typer.Option("--alignments", help="Say which words go with which.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each line.")] = False,
     device: DeviceOption = Device.auto,
@@ -222,6 +225,7 @@ def translate(
             device=device.value,
             batch=batch,
             sampling=sampling,
+            prefix=prefix,
             overrides=overrides or [],
             say=console.say,
         )

@@ -30,7 +30,7 @@ class Translation:
 
     pieces      the line as the source tokenizer cuts it: what the model saw
     hypotheses  at least one, best first (samples in the order of their numbers); of an empty or blank line the empty
-                translation with score 0
+                translation (or its prefix) with score 0
     parts       1; more where the line was too long and translated in parts; 0 where there was nothing to translate
     """
 

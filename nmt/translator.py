@@ -46,14 +46,16 @@ _UNSPACED = {"zh", "ja", "th", "lo", "km", "my"}
 
 @dataclass(frozen=True)
 class _Part:
-    """A line, or a part of a long one: text, ids without EOS, the words behind the ids where words are pieces, and the
-    numbers of line and part, by which samples are drawn.
+    """A line, or a part of a long one: text, ids without EOS, the words behind the ids where words are pieces, the
+    numbers of line and part, by which samples are drawn, and the beginning its translation must have, as text and ids.
     """
 
     text: str
     ids: list[int]
     words: list[str] | None
     key: tuple[int, int] = (0, 0)
+    prefix: str = ""
+    prefix_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ class Translator:
         alignments: bool = False,
         batch: int | None = None,
         sampling: Sampling | None = None,
+        prefixes: Iterable[str] | None = None,
     ) -> Iterator[Translation]:
         """A translation for every line, in order; takes 1,024 lines (or a million characters) before it gives the
         first.
@@ -141,9 +144,14 @@ class Translator:
                   last bit, None is 64, and 256 on a GPU
         sampling  draws translations at random instead of searching for the best, n_best of each line: what is drawn
                   depends on the seed, the line, its number and nothing else
+        prefixes  what each line's translation begins with, empty for nothing; it may go on within the last word. The
+                  target tokenizer cuts it; where that normalises text, it is the given text that comes out, unless the
+                  pieces after it change how it is written (detokenised words). Of a line translated in parts the first
+                  begins with it
         Errors as for `search`, and EnvironmentFault where a single sentence exhausts the memory.
         """
         waiting, first_line = iter(lines), 1
+        beginnings = None if prefixes is None else iter(prefixes)
         while window := _window(waiting):
             yield from self.translate_window(
                 window,
@@ -152,6 +160,7 @@ class Translator:
                 alignments=alignments,
                 batch=batch,
                 sampling=sampling,
+                prefixes=None if beginnings is None else list(islice(beginnings, len(window))),
                 first_line=first_line,
             )
             first_line += len(window)
@@ -165,6 +174,7 @@ class Translator:
         alignments: bool = False,
         batch: int | None = None,
         sampling: Sampling | None = None,
+        prefixes: Sequence[str] | None = None,
         first_line: int = 1,
     ) -> list[Translation]:
         """As `translate`, for lines that are all there, in one window that begins at line number `first_line`."""
@@ -175,16 +185,17 @@ class Translator:
         words = isinstance(self.tgt_tokenizer, Words)
         batch = batch or (256 if self.device.type == "cuda" else 64)
         how = _How(config, n_best, alignments or words, batch, sampling)
+        beginnings = [_SURROGATES.sub("\ufffd", text).strip(" ") for text in prefixes or [""] * len(lines)]
         parts = [
-            [replace(part, key=(number, j)) for j, part in enumerate(self._parts(line))]
-            for number, line in enumerate(lines, first_line)
+            [self._placed(part, (number, j), prefix if j == 0 else "") for j, part in enumerate(self._parts(line))]
+            for number, (line, prefix) in enumerate(zip(lines, beginnings, strict=True), first_line)
         ]
         units = [part for of_line in parts for part in of_line]
         found = self._search(units, how)
         candidates = iter([self._candidates(unit, best, alignments) for unit, best in zip(units, found, strict=True)])
         return [
-            self._joined(line, of_line, list(islice(candidates, len(of_line))), alignments)
-            for line, of_line in zip(lines, parts, strict=True)
+            self._joined(line, of_line, list(islice(candidates, len(of_line))), alignments, prefix)
+            for line, of_line, prefix in zip(lines, parts, beginnings, strict=True)
         ]
 
     # --- before the search --------------------------------------------------------------------------------------------
@@ -209,6 +220,10 @@ class Translator:
         words = split_words(text, tokenizer.moses) if isinstance(tokenizer, Words) else None
         return _Part(text, tokenizer.encode([text])[0], words)
 
+    def _placed(self, part: _Part, key: tuple[int, int], prefix: str) -> _Part:
+        ids = tuple(self.tgt_tokenizer.encode([prefix])[0]) if prefix else ()
+        return replace(part, key=key, prefix=prefix, prefix_ids=ids)
+
     # --- the search ---------------------------------------------------------------------------------------------------
 
     def _search(self, units: list[_Part], how: _How) -> list[list[Hypothesis]]:
@@ -228,10 +243,13 @@ class Translator:
         """One batch, halved where the memory is too small for it: a line is never lost to its neighbours."""
         try:
             src = pad_rows([[*part.ids, EOS] for part in rows]).to(self.device)
+            forced = any(part.prefix_ids for part in rows)
+            prefix = pad_rows([part.prefix_ids for part in rows]).to(self.device) if forced else None
+            n, weights = how.n_best, how.want_weights
             if how.sampling is None:
-                return search(self.model, src, how.config, n_best=how.n_best, want_weights=how.want_weights)
+                return search(self.model, src, how.config, n_best=n, prefix=prefix, want_weights=weights)
             keys = [part.key for part in rows]
-            return sample(self.model, src, how.config, how.sampling, keys, n=how.n_best, want_weights=how.want_weights)
+            return sample(self.model, src, how.config, how.sampling, keys, n=n, prefix=prefix, want_weights=weights)
         except (torch.OutOfMemoryError, MemoryError):
             if len(rows) == 1:
                 kind, flag = ("beam", "--beam") if how.sampling is None else ("samples", "--n-best")
@@ -256,8 +274,12 @@ class Translator:
         written = list(pieces)
         if unknown and looked is not None and part.words is not None and isinstance(self.tgt_tokenizer, Words):
             # Luong et al. 2015b (arXiv:1410.8206), without their dictionary: the word itself is copied.
-            written = [part.words[looked[t]] if ids[t] == UNK else piece for t, piece in enumerate(pieces)]
+            for t in range(len(part.prefix_ids), len(ids)):
+                written[t] = part.words[looked[t]] if ids[t] == UNK else pieces[t]
         text = self.tgt_tokenizer.join(written) if unknown else self.tgt_tokenizer.decode([ids])[0]
+        head = self.tgt_tokenizer.decode([part.prefix_ids])[0] if part.prefix_ids else ""
+        if head and text.startswith(head):
+            text = part.prefix + text[len(head) :]
         return Candidate(
             translation=_BREAKS.sub(" ", _SURROGATES.sub("\ufffd", text)),
             score=hypothesis.score,
@@ -267,11 +289,15 @@ class Translator:
             unknown=unknown,
         )
 
-    def _joined(self, line: str, parts: list[_Part], found: list[list[Candidate]], alignments: bool) -> Translation:
+    def _joined(
+        self, line: str, parts: list[_Part], found: list[list[Candidate]], alignments: bool, prefix: str
+    ) -> Translation:
         """The translation of a line from those of its parts; the n-th best of it is made of the n-th best of each."""
         pieces = tuple(piece for part in parts for piece in self._src_pieces(part))
         if not parts:
-            return Translation(line, (), (Candidate("", 0.0, alignment=() if alignments else None),), 0)
+            return Translation(
+                line, (), (Candidate(_BREAKS.sub(" ", prefix), 0.0, alignment=() if alignments else None),), 0
+            )
         if len(parts) == 1:
             return Translation(line, pieces, tuple(found[0]), 1)
         rows = [self._join(parts, row) for row in zip(*found, strict=False)]

@@ -110,6 +110,29 @@ def test_alignments_count_pieces_of_source_and_target() -> None:
     assert next(echo().translate(["the cat sat"])).alignment is None
 
 
+@pytest.mark.parametrize("beam", [1, 2])
+def test_translations_begin_with_their_prefixes(beam: int) -> None:
+    lines = ["the cat sat", "the cat", "", "on the mat", "the cat sat on the mat . the cat sat on the mat ."]
+    prefixes = ["cat zebra", "", "mat", " on ", "mat  <unk>"]
+    found = list(echo(max_pieces=7).translate(lines, beam=beam, prefixes=prefixes))
+    assert [one.translation for one in found] == [
+        "cat zebra sat",
+        "the cat",
+        "mat",
+        "on the mat",
+        "mat  <unk> sat on the mat . the cat sat on the mat .",
+    ]
+    assert found[0].pieces == ("the", "cat", "sat")
+
+
+def test_a_subword_prefix_comes_out_as_it_was_given() -> None:
+    prefixes = ["the dog", "the \u65e5 ca", "\uff54he ca"]
+    found = list(pieces_echo().translate(["the cat number 5 sat on the mat"] * 3, prefixes=prefixes))
+    for one, prefix in zip(found, prefixes, strict=True):
+        assert one.translation.startswith(prefix)
+        assert len(one.translation) > len(prefix)
+
+
 def test_long_lines_are_cut_at_punctuation_translated_and_joined() -> None:
     line = "the cat sat on the mat . the cat sat . cat , the mat , on the cat"
     translator = echo(max_pieces=7)

@@ -104,12 +104,12 @@ class Inbox:
         return len(self._lines) >= windows * WINDOW_LINES or self._n_characters >= windows * WINDOW_CHARACTERS
 
 
-def read(source: BinaryIO, report: LineReport, inbox: Inbox) -> None:
-    """The reading thread."""
+def read(source: BinaryIO, report: LineReport, inbox: Inbox, tabs: bool = False) -> None:
+    """The reading thread; with `tabs` a TAB stays what it is."""
     fault: NmtError | None = None
     complete = False
     try:
-        for text, _ in scan_lines(source, report):
+        for text, _ in scan_lines(source, report, tabs):
             if not inbox.put(text):
                 break
         complete = True

@@ -41,6 +41,7 @@ def translate(
     device: str = "auto",
     batch: int | None = None,
     sampling: Sampling | None = None,
+    prefix: bool = False,
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
     stdin: BinaryIO | None = None,
@@ -70,6 +71,7 @@ def translate(
         as_json=as_json,
         batch=batch,
         sampling=sampling,
+        prefix=prefix,
         say=say,
     )
 
@@ -132,9 +134,13 @@ def translate_stream(
     as_json: bool = False,
     batch: int | None = None,
     sampling: Sampling | None = None,
+    prefix: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Writes to `sink` a line for every line of `source`, in order; an empty line for an empty one.
+
+    With `prefix` an input line is a source, a tab and what its translation begins with (further tabs count as spaces);
+    no tab, no prefix.
 
     By default a line is the translation. With `alignments` a tab follows (a translation holds none) and `source-target`
     pairs as in Pharaoh, `0-0 1-2`, which count the pieces that the model saw and wrote, from 0; words where the
@@ -152,20 +158,22 @@ def translate_stream(
     notes = _Notes()
 
     def translated(window: Sequence[str]) -> list[Translation]:
+        cut = [text.partition("\t") for text in window] if prefix else [(text, "", "") for text in window]
         return translator.translate_window(
-            window,
+            [text for text, _, _ in cut],
             beam=beam,
             n_best=n_best,
             alignments=alignments or as_json,
             batch=batch,
             sampling=sampling,
+            prefixes=[beginning.replace("\t", " ") for _, _, beginning in cut] if prefix else None,
             first_line=notes.n_lines + 1,
         )
 
     translated([])  # what is wrong with the settings shows before anything is read
     report = LineReport("standard input")
     inbox = Inbox()
-    reader = threading.Thread(target=read, args=(unbuffered(source), report, inbox), daemon=True)
+    reader = threading.Thread(target=read, args=(unbuffered(source), report, inbox, prefix), daemon=True)
     raw = unbuffered(sink)
     try:
         with Signals() as signals:

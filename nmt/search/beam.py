@@ -16,7 +16,7 @@ from nmt.models.contract import Seq2Seq
 from nmt.recipe import SearchConfig
 from nmt.search.books import Books, Report
 from nmt.search.hypothesis import Hypothesis
-from nmt.search.stepper import Outlook, Stepper, count_source, not_finite, to_host
+from nmt.search.stepper import Outlook, Stepper, count_prefix, count_source, not_finite, to_host
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,19 @@ class _Chosen:
 
 
 def search(
-    model: Seq2Seq, src: Tensor, config: SearchConfig, *, n_best: int = 1, want_weights: bool = False
+    model: Seq2Seq,
+    src: Tensor,
+    config: SearchConfig,
+    *,
+    n_best: int = 1,
+    prefix: Tensor | None = None,
+    want_weights: bool = False,
 ) -> list[list[Hypothesis]]:
     """The best translations of each of the B sentences, best first: 1 to n_best hypotheses, all different.
 
-    src  (B, S) int64 on the model's device, each row ending with EOS, PAD on the right.
+    src     (B, S) int64 on the model's device, each row ending with EOS, PAD on the right.
+    prefix  (B, P) int64 there too: pieces that each translation begins with, PAD on the right; they count in log P and
+            in lengths, and at least one step follows them
 
     At each step the best candidates by log P are taken, as many as there is room for in the beam; those that end leave
     it for the sentence's pool (Sutskever et al. 2014, section 3.2), where the score of `SearchConfig` ranks them, and
@@ -75,19 +83,19 @@ def search(
     model.eval()
     try:
         with torch.inference_mode(), model.settled():
-            return _search(model, src, config, n_best, want_weights)
+            return _search(model, src, config, n_best, prefix, want_weights)
     finally:
         model.train(was_training)
 
 
 def _search(
-    model: Seq2Seq, src: Tensor, config: SearchConfig, n_best: int, want_weights: bool
+    model: Seq2Seq, src: Tensor, config: SearchConfig, n_best: int, prefix: Tensor | None, want_weights: bool
 ) -> list[list[Hypothesis]]:
     """`search` without its door."""
     K, device = config.beam, src.device
-    books = Books(config, n_best, *count_source(src))
+    books = Books(config, n_best, *count_source(src), count_prefix(prefix, len(src)))
     capacity = int(books.max_len.max())
-    stepper = Stepper(model, src, config, K, capacity, want_weights=want_weights)
+    stepper = Stepper(model, src, config, K, capacity, prefix=prefix, want_weights=want_weights)
 
     total = torch.full((src.shape[0], K), -torch.inf, device=device)
     total[:, 0] = 0.0  # the K rows of a sentence are the same one at first

@@ -50,9 +50,14 @@ class Books:
     """
 
     def __init__(
-        self, config: SearchConfig, n_best: int, n_pieces: NDArray[np.int64], n_tokens: NDArray[np.int64]
+        self,
+        config: SearchConfig,
+        n_best: int,
+        n_pieces: NDArray[np.int64],
+        n_tokens: NDArray[np.int64],
+        n_prefix: NDArray[np.int64],
     ) -> None:
-        self.min_len, self.max_len = length_limits(config, n_pieces)  # (sentences,)
+        self.min_len, self.max_len = length_limits(config, n_pieces, n_prefix)  # (sentences,)
         self.active = np.arange(len(n_pieces))  # sentence by position in the batch as it is now
         self.K, self.n_best, self.n_tokens = config.beam, n_best, n_tokens
         lengths = range(int(self.max_len.max()) + 1)

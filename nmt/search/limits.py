@@ -9,26 +9,33 @@ from nmt.recipe import SearchConfig
 
 class Limits:
     """The pieces of every hypothesis so far, and what search.no_repeat_ngram and search.repetition_penalty make of
-    them. Keeps nothing and changes nothing where both are off.
+    them; and the beginning that a translation must have, which goes before both. Keeps nothing and changes nothing
+    where there is none of them.
     """
 
-    def __init__(self, config: SearchConfig) -> None:
+    def __init__(self, config: SearchConfig, prefix: Tensor | None = None) -> None:
+        """Prefix (B, P) int64: the first pieces of each sentence's translation, PAD on the right."""
+        self.prefix, self.t = prefix, 0
         self.n_gram, self.penalty = config.no_repeat_ngram, config.repetition_penalty
         self.remembers = self.n_gram > 0 or self.penalty > 1.0
         self.held: Tensor | None = None  # (R, t)
 
     def apply(self, logits: Tensor, log_z: Tensor) -> Tensor:
         """Logits (R, V) from which, less log_z (R, 1), every piece counts as it should; -inf: it may not come."""
-        if self.held is None:
-            return logits
-        if self.penalty > 1.0:
+        if self.held is not None and self.penalty > 1.0:
             logits = penalize_repetition(logits, log_z, self.held, self.penalty)
-        if 0 < self.n_gram <= self.held.shape[1]:
-            logits = block_repetition(logits, self.held, self.n_gram)
-        return logits
+        allowed = logits
+        if self.held is not None and 0 < self.n_gram <= self.held.shape[1]:
+            allowed = block_repetition(logits, self.held, self.n_gram)
+        if self.prefix is not None and self.t < self.prefix.shape[1]:
+            return force(logits, allowed, self.prefix[:, self.t])
+        return allowed
 
-    def follow(self, token: Tensor, rows: Tensor | None) -> None:
-        """Takes the pieces (R',) after the hypotheses `rows` (R',), None for all as they are."""
+    def follow(self, token: Tensor, rows: Tensor | None = None, sentences: Tensor | None = None) -> None:
+        """Takes the pieces (R',) after the hypotheses `rows` (R',) of the sentences (B',), None for all as they are."""
+        self.t += 1
+        if self.prefix is not None and sentences is not None:
+            self.prefix = self.prefix[sentences]
         if not self.remembers:
             return
         held = token[:, None][:, :0] if self.held is None else self.held if rows is None else self.held[rows]
@@ -52,3 +59,12 @@ def block_repetition(logits: Tensor, held: Tensor, n: int) -> Tensor:
     again = (windows[:, :, :-1] == last[:, None]).all(2)
     # PAD, which never comes anyway, stands for windows that block nothing.
     return logits.scatter(1, windows[:, :, -1].masked_fill(~again, PAD), -torch.inf)
+
+
+def force(logits: Tensor, allowed: Tensor, piece: Tensor) -> Tensor:
+    """`allowed` (R, V), but where a sentence has a piece (B,) that must come next, the logit of that one and -inf else;
+    PAD: it has none.
+    """
+    forced = piece.repeat_interleave(len(logits) // len(piece))[:, None]  # (R, 1)
+    alone = torch.full_like(logits, -torch.inf).scatter(1, forced, logits.gather(1, forced))
+    return torch.where(forced == PAD, allowed, alone)

@@ -15,7 +15,7 @@ from nmt.models.contract import Seq2Seq
 from nmt.recipe import SearchConfig
 from nmt.search.hypothesis import Hypothesis
 from nmt.search.penalty import length_divisor
-from nmt.search.stepper import Floats, Stepper, count_source, length_limits, not_finite, to_host
+from nmt.search.stepper import Floats, Stepper, count_prefix, count_source, length_limits, not_finite, to_host
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,15 @@ def sample(
     keys: Sequence[tuple[int, ...]],
     *,
     n: int = 1,
+    prefix: Tensor | None = None,
     want_weights: bool = False,
 ) -> list[list[Hypothesis]]:
     """`n` translations of each of the B sentences, in the order of their numbers; they may be the same.
 
-    src   (B, S) int64 on the model's device, each row ending with EOS, PAD on the right
-    keys  a tuple of whole numbers a sentence; with `sampling.seed` and the sample's number it decides all draws, so
-          neither the batch, nor the order of sentences, nor n changes a sample
+    src     (B, S) int64 on the model's device, each row ending with EOS, PAD on the right
+    keys    a tuple of whole numbers a sentence; with `sampling.seed` and the sample's number it decides all draws, so
+            neither the batch, nor the order of sentences, nor n changes a sample
+    prefix  as in `search`
 
     A piece is drawn by where a uniform number falls among the cumulated probabilities in order of ids, in float64, so
     that rounding in the logits moves a draw only where the number falls within that rounding of an edge. PAD and BOS
@@ -77,7 +79,7 @@ def sample(
     model.eval()
     try:
         with torch.inference_mode(), model.settled():
-            return _sample(model, src, config, sampling, keys, n, want_weights)
+            return _sample(model, src, config, sampling, keys, n, prefix, want_weights)
     finally:
         model.train(was_training)
 
@@ -89,13 +91,14 @@ def _sample(
     sampling: Sampling,
     keys: Sequence[tuple[int, ...]],
     n: int,
+    prefix: Tensor | None,
     want_weights: bool,
 ) -> list[list[Hypothesis]]:
     """`sample` without its door."""
     device = src.device
     n_pieces, n_tokens = count_source(src)
-    min_len, max_len = length_limits(config, n_pieces)
-    stepper = Stepper(model, src, config, n, int(max_len.max()), want_weights=want_weights)
+    min_len, max_len = length_limits(config, n_pieces, count_prefix(prefix, len(src)))
+    stepper = Stepper(model, src, config, n, int(max_len.max()), prefix=prefix, want_weights=want_weights)
     drawn = [[_Drawn(int(width)) for _ in range(n)] for width in n_tokens]
     uniform = torch.from_numpy(uniforms(sampling.seed, keys, n, int(max_len.max()))).to(device)  # (B, n, steps)
     active = np.arange(len(drawn))

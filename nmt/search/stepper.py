@@ -38,7 +38,15 @@ class Stepper:
     """A model on its way through a batch of B sentences with K hypotheses each, R = B * K."""
 
     def __init__(
-        self, model: Seq2Seq, src: Tensor, config: SearchConfig, K: int, capacity: int, *, want_weights: bool = False
+        self,
+        model: Seq2Seq,
+        src: Tensor,
+        config: SearchConfig,
+        K: int,
+        capacity: int,
+        *,
+        prefix: Tensor | None = None,
+        want_weights: bool = False,
     ) -> None:
         """Src (B, S) on the model's device; at most `capacity` steps will be taken."""
         self.model, self.config, self.K = model, config, K
@@ -46,7 +54,7 @@ class Stepper:
         self.memory = model.encode(src, src != PAD)
         self.state = model.start(self.memory, K, capacity)
         self.prev = torch.full((self.B * K,), BOS, dtype=torch.int64, device=src.device)
-        self.limits = Limits(config)
+        self.limits = Limits(config, prefix)
         self._attended: Tensor | None = None  # (B, K, S), summed over steps
 
     def step(self) -> Outlook:
@@ -81,7 +89,7 @@ class Stepper:
             if self._attended is not None:
                 self._attended = self._attended.flatten(0, 1)[rows].view(self.B, self.K, -1)
         self.prev = token.reshape(-1)
-        self.limits.follow(self.prev, rows)
+        self.limits.follow(self.prev, rows, sentences)
 
 
 def count_source(src: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -91,13 +99,20 @@ def count_source(src: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return counts[0], counts[1]
 
 
-def length_limits(config: SearchConfig, n_pieces: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def count_prefix(prefix: Tensor | None, n_sentences: int) -> NDArray[np.int64]:
+    """Pieces of each sentence's prefix, on the host: (B,)."""
+    return np.zeros(n_sentences, dtype=np.int64) if prefix is None else (prefix != PAD).sum(1).cpu().numpy()
+
+
+def length_limits(
+    config: SearchConfig, n_pieces: NDArray[np.int64], n_prefix: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The least number of pieces before an EOS, and the greatest |y|, of each sentence: (B,) each.
 
-    The least gives way to the greatest.
+    The least gives way to the greatest, and the greatest leaves room for a piece or EOS after the prefix.
     """
     longest = np.floor(config.max_len_ratio * n_pieces + config.max_len_extra)
-    max_len = np.maximum(longest, 1).astype(np.int64)
+    max_len = np.maximum(longest, n_prefix + 1).astype(np.int64)
     shortest = np.ceil(config.min_len_ratio * n_pieces).astype(np.int64)
     return np.minimum(shortest, max_len - 1), max_len
 

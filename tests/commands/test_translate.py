@@ -212,6 +212,16 @@ def test_windows_do_not_change_what_is_drawn(run: Path) -> None:
         ]
 
 
+def test_what_follows_a_tab_begins_the_translation() -> None:
+    data = b"the cat sat\tmat cat\nthe cat\n\n\tmat\nsat\t\nthe cat sat\ton\tthe\n"
+    out, error = through(echo(), data, prefix=True)
+    assert error is None
+    assert out == b"mat cat sat\nthe cat\n\nmat\nsat\non the sat\n"
+    found = json.loads(through(echo(), b"the cat sat\tmat\n", prefix=True, as_json=True)[0])
+    assert (found["source"], found["translation"]) == ("the cat sat", "mat cat sat")
+    assert through(echo(), b"the\tcat\n")[0] == b"the cat\n", "without the flag a tab is a space"
+
+
 def test_flags_of_sampling_are_checked() -> None:
     assert sampling_of(False, beam=3) is None
     assert sampling_of(True, temperature=0.5, top_k=3, seed=4) == Sampling(0.5, 3, 1.0, 4)
