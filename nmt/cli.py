@@ -211,10 +211,9 @@ def translate(
     nmt translate --model runs/multi30k --beam 10 --json < input.txt
     nmt translate --sample --top-p 0.9 --n-best 4 < input.txt
     """
-    from nmt.commands.translate import sampling_of, translate
+    from nmt.commands.translate import translate
     from nmt.console import Console
 
-    sampling = sampling_of(sample, beam=beam, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     with Console() as console:
         translate(
             model or [],
@@ -224,7 +223,11 @@ def translate(
             as_json=as_json,
             device=device.value,
             batch=batch,
-            sampling=sampling,
+            sample=sample,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
             prefix=prefix,
             overrides=overrides or [],
             say=console.say,

@@ -40,7 +40,11 @@ def translate(
     as_json: bool = False,
     device: str = "auto",
     batch: int | None = None,
-    sampling: Sampling | None = None,
+    sample: bool = False,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
     prefix: bool = False,
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
@@ -54,6 +58,7 @@ def translate(
     were cut or split. Output and errors as for `translate_stream`; also UsageError, ModelError and EnvironmentFault
     before anything is read.
     """
+    sampling = sampling_of(sample, beam=beam, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     paths = [path / "model.safetensors" if path.is_dir() else path for path in models]
     if not paths:
         run = newest_run(Path("runs"))

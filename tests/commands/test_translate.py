@@ -187,8 +187,9 @@ def test_samples_depend_on_the_seed_and_the_number_of_the_line_alone(run: Path) 
     def drawn(lines: list[str], batch: int = 64, n: int = 2, seed: int = 1) -> list[list[str]]:
         sink = io.BytesIO()
         source = io.BytesIO("".join(f"{line}\n" for line in lines).encode())
-        how = Sampling(seed=seed)
-        translate([run], device="cpu", n_best=n, batch=batch, sampling=how, as_json=True, stdin=source, stdout=sink)
+        translate(
+            [run], device="cpu", n_best=n, batch=batch, sample=True, seed=seed, as_json=True, stdin=source, stdout=sink
+        )
         found = [json.loads(line) for line in sink.getvalue().splitlines()]
         return [[one["translation"] for one in line.get("hypotheses", [line])] for line in found]
 
