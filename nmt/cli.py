@@ -157,7 +157,7 @@ def translate(
         typer.Option(
             "--model",
             metavar="PATH",
-            help="A model file or a run's folder; without it, the newest run.",
+            help="A model file or a run's folder; without it, the newest run. Repeated: they translate together.",
             show_default=False,
         ),
     ] = None,
@@ -165,6 +165,27 @@ def translate(
         int | None, typer.Option("--beam", metavar="N", min=1, help="Hypotheses kept; 1 is greedy.", show_default=False)
     ] = None,
     n_best: Annotated[int, typer.Option("--n-best", metavar="N", min=1, help="Translations of each line.")] = 1,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Draw translations at random; --n-best says how many of each line.")
+    ] = False,
+    temperature: Annotated[
+        float | None,
+        typer.Option("--temperature", metavar="T", help="Below 1 draws likelier pieces.", show_default=False),
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", metavar="N", min=1, help="Draw from the N likeliest.", show_default=False)
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option("--top-p", metavar="P", help="Draw from the likeliest that have P together.", show_default=False),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", metavar="N", min=0, help="Other samples; without it 0.", show_default=False),
+    ] = None,
+    prefix: Annotated[
+        bool, typer.Option("--prefix", help="Read SOURCE<TAB>BEGINNING: the translation begins as it says.")
+    ] = False,
     alignments: Annotated[bool, typer.Option("--alignments", help="Say which words go with which.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each line.")] = False,
     device: DeviceOption = Device.auto,
@@ -188,6 +209,7 @@ def translate(
     \b
     nmt translate < input.txt > output.txt
     nmt translate --model runs/multi30k --beam 10 --json < input.txt
+    nmt translate --sample --top-p 0.9 --n-best 4 < input.txt
     """
     from nmt.commands.translate import translate
     from nmt.console import Console
@@ -201,6 +223,12 @@ def translate(
             as_json=as_json,
             device=device.value,
             batch=batch,
+            sample=sample,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+            prefix=prefix,
             overrides=overrides or [],
             say=console.say,
         )

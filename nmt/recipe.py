@@ -231,6 +231,11 @@ class SearchConfig(Section):
     """The exponent above; larger favours longer translations."""
     coverage_penalty: Fraction = 0.0
     """beta of GNMT's coverage term beta * sum_i log(min(sum_j p_ij, 1)), i over source, j over target positions."""
+    no_repeat_ngram: Count = 0
+    """No sequence of this many pieces stands twice in a translation; 0 allows all."""
+    repetition_penalty: Annotated[float, Field(ge=1.0, allow_inf_nan=False)] = 1.0
+    """A piece that the translation already holds counts this many times its log-probability: 1 changes nothing, 1.2 is
+    usual (Keskar 2019, section 4.1, who divides logits by it and normalises anew)."""
     min_len_ratio: Fraction = 0.0
     """No end of sentence before this many pieces a source piece."""
     max_len_ratio: Fraction = 2.0

@@ -19,11 +19,15 @@ import torch
 from nmt.batch import EOS, SPECIALS, UNK, pad_rows
 from nmt.corpus.tokenizer import Tokenizer, Words, split_words
 from nmt.errors import EnvironmentFault, UsageError
-from nmt.model_file import build, read_model
+from nmt.model_file import ModelFile, build, read_model
 from nmt.models.contract import Seq2Seq
 from nmt.ops.choose import choose_device, translation_dtype, translation_kernels
 from nmt.recipe import SearchConfig
-from nmt.search.beam import Hypothesis, search
+from nmt.search.beam import search
+from nmt.search.ensemble import Ensemble
+from nmt.search.hypothesis import Hypothesis
+from nmt.search.sampling import Sampling, sample
+from nmt.translation import Candidate, Translation
 
 WINDOW_LINES = 1024
 WINDOW_CHARACTERS = 1 << 20
@@ -41,73 +45,32 @@ _UNSPACED = {"zh", "ja", "th", "lo", "km", "my"}
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """One translation of a line.
-
-    pieces     what the model wrote, as the target tokenizer cuts it
-    score      log P / length + coverage, as SearchConfig words it; of a line translated in parts, the mean of theirs
-    alignment  (source piece, target piece) from 0 on, for each target piece the source piece that got most attention
-               (the mean of layers and heads; end of sentence left out); None where not asked for, or without attention
-    cut        the search reached the greatest length before it ended
-    unknown    pieces the vocabulary lacks; each is replaced by the source word with most attention where words are the
-               pieces
-    """
-
-    translation: str
-    score: float
-    pieces: tuple[str, ...] = ()
-    alignment: tuple[tuple[int, int], ...] | None = None
-    cut: bool = False
-    unknown: int = 0
-
-
-@dataclass(frozen=True)
-class Translation:
-    """What became of a line.
-
-    pieces      the line as the source tokenizer cuts it: what the model saw
-    hypotheses  best first, at least one; of an empty or blank line the empty translation with score 0
-    parts       1; more where the line was too long and translated in parts; 0 where there was nothing to translate
-    """
-
-    source: str
-    pieces: tuple[str, ...]
-    hypotheses: tuple[Candidate, ...]
-    parts: int
-
-    @property
-    def translation(self) -> str:
-        """The best translation, without any line break."""
-        return self.hypotheses[0].translation
-
-    @property
-    def score(self) -> float:
-        """The score of the best translation."""
-        return self.hypotheses[0].score
-
-    @property
-    def alignment(self) -> tuple[tuple[int, int], ...] | None:
-        """The alignment of the best translation."""
-        return self.hypotheses[0].alignment
-
-    @property
-    def cut(self) -> bool:
-        """Whether the best translation reached the greatest length before it ended."""
-        return self.hypotheses[0].cut
-
-    @property
-    def unknown(self) -> int:
-        """Pieces of the best translation that the vocabulary lacks."""
-        return self.hypotheses[0].unknown
-
-
-@dataclass(frozen=True)
 class _Part:
-    """A line, or a part of a long one: text, ids without EOS, and the words behind the ids where words are pieces."""
+    """A line, or a part of a long one: text, ids without EOS, the words behind the ids where words are pieces, the
+    numbers of line and part, by which samples are drawn, and the beginning its translation must have, as text and ids.
+    """
 
     text: str
     ids: list[int]
     words: list[str] | None
+    key: tuple[int, int] = (0, 0)
+    prefix: str = ""
+    prefix_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class _How:
+    """How to search: `width` hypotheses a sentence."""
+
+    config: SearchConfig
+    n_best: int
+    want_weights: bool
+    batch: int
+    sampling: Sampling | None
+
+    @property
+    def width(self) -> int:
+        return self.n_best if self.sampling else self.config.beam
 
 
 class Translator:
@@ -137,29 +100,28 @@ class Translator:
         device: str = "auto",
         dtype: Literal["float32", "bfloat16"] | None = None,
     ) -> Self:
-        """The translator in a model file. Lines longer than the recipe's corpus.max_len, which it never saw, go in
-        parts.
+        """The translator in a model file, or in several: an ensemble (search/ensemble.py) of any kinds of model.
 
-        `device` is auto, cpu or cuda; `dtype` None is the recipe's compute.dtype on a GPU and float32 elsewhere.
+        Lines longer than the recipe's corpus.max_len, which it never saw, go in parts. Of an ensemble the search
+        section is that of the first file, and the least max_len counts. `device` is auto, cpu or cuda; `dtype` None is
+        the recipe's compute.dtype on a GPU and float32 elsewhere. UsageError where the vocabularies of several differ,
         ModelError for a file that is missing or damaged, EnvironmentFault for a device that is not there.
         """
         paths = [paths] if isinstance(paths, Path) else list(paths)
-        if len(paths) != 1:
-            raise UsageError(f"{len(paths)} models were named, one is needed", "name one: --model PATH")
+        if not paths:
+            raise UsageError("no model was named", "name one: --model PATH")
         where = choose_device(device)
-        m = read_model(paths[0])
-        chosen = dtype or translation_dtype(where, m.recipe.compute.dtype)
-        compute = m.recipe.compute.model_copy(update={"dtype": chosen})
-        m = replace(m, recipe=m.recipe.model_copy(update={"compute": compute}))
-        model = build(m, where)
-        model.use(translation_kernels(compute.kernels, where, chosen, model.all_operations()))
+        first, *others = [read_model(path) for path in paths]
+        for path, other in zip(paths[1:], others, strict=True):
+            _check_vocabularies(paths[0], first, path, other)
+        models = [_ready(m, where, dtype) for m in (first, *others)]
         return cls(
-            model,
-            m.src_tokenizer,
-            m.tgt_tokenizer,
-            m.recipe.search,
-            max_pieces=max(1, m.recipe.corpus.max_len - 1),
-            tgt_language=m.recipe.corpus.tgt,
+            models[0] if len(models) == 1 else Ensemble(models),
+            first.src_tokenizer,
+            first.tgt_tokenizer,
+            first.recipe.search,
+            max_pieces=max(1, min(m.recipe.corpus.max_len for m in (first, *others)) - 1),
+            tgt_language=first.recipe.corpus.tgt,
         )
 
     def translate(
@@ -170,19 +132,38 @@ class Translator:
         n_best: int = 1,
         alignments: bool = False,
         batch: int | None = None,
+        sampling: Sampling | None = None,
+        prefixes: Iterable[str] | None = None,
     ) -> Iterator[Translation]:
         """A translation for every line, in order; takes 1,024 lines (or a million characters) before it gives the
         first.
 
-        beam    hypotheses kept, None for the recipe's
-        n_best  translations of each line, at most
-        batch   sentences searched at once, at most; 1 makes every line's result independent of its neighbours to the
-                last bit, None is 64, and 256 on a GPU
+        beam      hypotheses kept, None for the recipe's
+        n_best    translations of each line, at most
+        batch     sentences searched at once, at most; 1 makes every line's result independent of its neighbours to the
+                  last bit, None is 64, and 256 on a GPU
+        sampling  draws translations at random instead of searching for the best, n_best of each line: what is drawn
+                  depends on the seed, the line, its number and nothing else
+        prefixes  what each line's translation begins with, empty for nothing; it may go on within the last word. The
+                  target tokenizer cuts it; where that normalises text, it is the given text that comes out, unless the
+                  pieces after it change how it is written (detokenised words). Of a line translated in parts the first
+                  begins with it
         Errors as for `search`, and EnvironmentFault where a single sentence exhausts the memory.
         """
-        waiting = iter(lines)
+        waiting, first_line = iter(lines), 1
+        beginnings = None if prefixes is None else iter(prefixes)
         while window := _window(waiting):
-            yield from self.translate_window(window, beam=beam, n_best=n_best, alignments=alignments, batch=batch)
+            yield from self.translate_window(
+                window,
+                beam=beam,
+                n_best=n_best,
+                alignments=alignments,
+                batch=batch,
+                sampling=sampling,
+                prefixes=None if beginnings is None else list(islice(beginnings, len(window))),
+                first_line=first_line,
+            )
+            first_line += len(window)
 
     def translate_window(
         self,
@@ -192,21 +173,29 @@ class Translator:
         n_best: int = 1,
         alignments: bool = False,
         batch: int | None = None,
+        sampling: Sampling | None = None,
+        prefixes: Sequence[str] | None = None,
+        first_line: int = 1,
     ) -> list[Translation]:
-        """As `translate`, for lines that are all there, in one window."""
+        """As `translate`, for lines that are all there, in one window that begins at line number `first_line`."""
         config = self.config if beam is None else self.config.model_copy(update={"beam": beam})
-        if n_best > config.beam:
+        if sampling is None and n_best > config.beam:
             what = f"{n_best} translations of each line need a beam of {n_best}, not {config.beam}"
             raise UsageError(what, "raise --beam")
         words = isinstance(self.tgt_tokenizer, Words)
-        parts = [self._parts(line) for line in lines]
-        units = [part for of_line in parts for part in of_line]
         batch = batch or (256 if self.device.type == "cuda" else 64)
-        found = self._search(units, config, n_best, alignments or words, batch)
+        how = _How(config, n_best, alignments or words, batch, sampling)
+        beginnings = [_SURROGATES.sub("\ufffd", text).strip(" ") for text in prefixes or [""] * len(lines)]
+        parts = [
+            [self._placed(part, (number, j), prefix if j == 0 else "") for j, part in enumerate(self._parts(line))]
+            for number, (line, prefix) in enumerate(zip(lines, beginnings, strict=True), first_line)
+        ]
+        units = [part for of_line in parts for part in of_line]
+        found = self._search(units, how)
         candidates = iter([self._candidates(unit, best, alignments) for unit, best in zip(units, found, strict=True)])
         return [
-            self._joined(line, of_line, list(islice(candidates, len(of_line))), alignments)
-            for line, of_line in zip(lines, parts, strict=True)
+            self._joined(line, of_line, list(islice(candidates, len(of_line))), alignments, prefix)
+            for line, of_line, prefix in zip(lines, parts, beginnings, strict=True)
         ]
 
     # --- before the search --------------------------------------------------------------------------------------------
@@ -231,37 +220,44 @@ class Translator:
         words = split_words(text, tokenizer.moses) if isinstance(tokenizer, Words) else None
         return _Part(text, tokenizer.encode([text])[0], words)
 
+    def _placed(self, part: _Part, key: tuple[int, int], prefix: str) -> _Part:
+        ids = tuple(self.tgt_tokenizer.encode([prefix])[0]) if prefix else ()
+        return replace(part, key=key, prefix=prefix, prefix_ids=ids)
+
     # --- the search ---------------------------------------------------------------------------------------------------
 
-    def _search(
-        self, units: list[_Part], config: SearchConfig, n_best: int, want_weights: bool, batch: int
-    ) -> list[list[Hypothesis]]:
+    def _search(self, units: list[_Part], how: _How) -> list[list[Hypothesis]]:
         """The hypotheses of every unit; longest first, so that a lack of memory shows at once."""
         order = sorted(range(len(units)), key=lambda i: -len(units[i].ids))
         found: list[list[Hypothesis]] = [[] for _ in units]
         while order:
-            n_tokens = (len(units[order[0]].ids) + 1) * config.beam
-            n_rows = max(1, min(batch, _BATCH_TOKENS // n_tokens))
+            n_tokens = (len(units[order[0]].ids) + 1) * how.width
+            n_rows = max(1, min(how.batch, _BATCH_TOKENS // n_tokens))
             rows, order = order[:n_rows], order[n_rows:]
-            bests = self._search_rows([units[i].ids for i in rows], config, n_best, want_weights)
+            bests = self._search_rows([units[i] for i in rows], how)
             for i, best in zip(rows, bests, strict=True):
                 found[i] = best
         return found
 
-    def _search_rows(
-        self, rows: list[list[int]], config: SearchConfig, n_best: int, want_weights: bool
-    ) -> list[list[Hypothesis]]:
+    def _search_rows(self, rows: list[_Part], how: _How) -> list[list[Hypothesis]]:
         """One batch, halved where the memory is too small for it: a line is never lost to its neighbours."""
         try:
-            src = pad_rows([[*ids, EOS] for ids in rows]).to(self.device)
-            return search(self.model, src, config, n_best=n_best, want_weights=want_weights)
+            src = pad_rows([[*part.ids, EOS] for part in rows]).to(self.device)
+            forced = any(part.prefix_ids for part in rows)
+            prefix = pad_rows([part.prefix_ids for part in rows]).to(self.device) if forced else None
+            n, weights = how.n_best, how.want_weights
+            if how.sampling is None:
+                return search(self.model, src, how.config, n_best=n, prefix=prefix, want_weights=weights)
+            keys = [part.key for part in rows]
+            return sample(self.model, src, how.config, how.sampling, keys, n=n, prefix=prefix, want_weights=weights)
         except (torch.OutOfMemoryError, MemoryError):
             if len(rows) == 1:
-                what = f"a sentence of {len(rows[0]):,} pieces at beam {config.beam} exhausts the memory"
-                raise EnvironmentFault(what, "use a smaller --beam") from None
+                kind, flag = ("beam", "--beam") if how.sampling is None else ("samples", "--n-best")
+                what = f"a sentence of {len(rows[0].ids):,} pieces at {kind} {how.width} exhausts the memory"
+                raise EnvironmentFault(what, f"use a smaller {flag}") from None
         middle = len(rows) // 2
         halves = (rows[:middle], rows[middle:])
-        return [best for half in halves for best in self._search_rows(half, config, n_best, want_weights)]
+        return [best for half in halves for best in self._search_rows(half, how)]
 
     # --- after the search ---------------------------------------------------------------------------------------------
 
@@ -278,8 +274,12 @@ class Translator:
         written = list(pieces)
         if unknown and looked is not None and part.words is not None and isinstance(self.tgt_tokenizer, Words):
             # Luong et al. 2015b (arXiv:1410.8206), without their dictionary: the word itself is copied.
-            written = [part.words[looked[t]] if ids[t] == UNK else piece for t, piece in enumerate(pieces)]
+            for t in range(len(part.prefix_ids), len(ids)):
+                written[t] = part.words[looked[t]] if ids[t] == UNK else pieces[t]
         text = self.tgt_tokenizer.join(written) if unknown else self.tgt_tokenizer.decode([ids])[0]
+        head = self.tgt_tokenizer.decode([part.prefix_ids])[0] if part.prefix_ids else ""
+        if head and text.startswith(head):
+            text = part.prefix + text[len(head) :]
         return Candidate(
             translation=_BREAKS.sub(" ", _SURROGATES.sub("\ufffd", text)),
             score=hypothesis.score,
@@ -289,11 +289,15 @@ class Translator:
             unknown=unknown,
         )
 
-    def _joined(self, line: str, parts: list[_Part], found: list[list[Candidate]], alignments: bool) -> Translation:
+    def _joined(
+        self, line: str, parts: list[_Part], found: list[list[Candidate]], alignments: bool, prefix: str
+    ) -> Translation:
         """The translation of a line from those of its parts; the n-th best of it is made of the n-th best of each."""
         pieces = tuple(piece for part in parts for piece in self._src_pieces(part))
         if not parts:
-            return Translation(line, (), (Candidate("", 0.0, alignment=() if alignments else None),), 0)
+            return Translation(
+                line, (), (Candidate(_BREAKS.sub(" ", prefix), 0.0, alignment=() if alignments else None),), 0
+            )
         if len(parts) == 1:
             return Translation(line, pieces, tuple(found[0]), 1)
         rows = [self._join(parts, row) for row in zip(*found, strict=False)]
@@ -323,6 +327,32 @@ class Translator:
         if part.words is None:
             return pieces
         return [word if piece == SPECIALS[UNK] else piece for piece, word in zip(pieces, part.words, strict=True)]
+
+
+def _ready(m: ModelFile, device: torch.device, dtype: Literal["float32", "bfloat16"] | None) -> Seq2Seq:
+    """The model of a file on the device, with the precision and the kernels that it translates with."""
+    chosen = dtype or translation_dtype(device, m.recipe.compute.dtype)
+    compute = m.recipe.compute.model_copy(update={"dtype": chosen})
+    model = build(replace(m, recipe=m.recipe.model_copy(update={"compute": compute})), device)
+    model.use(translation_kernels(compute.kernels, device, chosen, model.all_operations()))
+    return model
+
+
+def _check_vocabularies(path: Path, first: ModelFile, other_path: Path, other: ModelFile) -> None:
+    """Raises UsageError where two files cut text differently, or number its pieces differently."""
+    differing = [
+        side
+        for side, one, two in (
+            ("source", first.src_tokenizer, other.src_tokenizer),
+            ("target", first.tgt_tokenizer, other.tgt_tokenizer),
+        )
+        if one.to_bytes() != two.to_bytes()
+    ]
+    if differing:
+        raise UsageError(
+            f"{other_path}: its {' and '.join(differing)} vocabulary is not that of {path}",
+            "the models of an ensemble are trained with the same corpus and tokenizer sections",
+        )
 
 
 def _window(lines: Iterator[str]) -> list[str]:

@@ -13,7 +13,7 @@ from nmt.errors import EnvironmentFault, ModelError, UsageError
 from nmt.model_file import ModelFile, write_model
 from nmt.models.build import build_model
 from nmt.recipe import CorpusConfig, Recipe, SearchConfig, TokenizerConfig, TrainConfig
-from nmt.recipe_models import BahdanauConfig
+from nmt.recipe_models import BahdanauConfig, SutskeverConfig
 from nmt.translator import Translator
 from tests.stand_ins import BREAKS, QUICK, Echo, echo, endless, newlines
 
@@ -110,6 +110,29 @@ def test_alignments_count_pieces_of_source_and_target() -> None:
     assert next(echo().translate(["the cat sat"])).alignment is None
 
 
+@pytest.mark.parametrize("beam", [1, 2])
+def test_translations_begin_with_their_prefixes(beam: int) -> None:
+    lines = ["the cat sat", "the cat", "", "on the mat", "the cat sat on the mat . the cat sat on the mat ."]
+    prefixes = ["cat zebra", "", "mat", " on ", "mat  <unk>"]
+    found = list(echo(max_pieces=7).translate(lines, beam=beam, prefixes=prefixes))
+    assert [one.translation for one in found] == [
+        "cat zebra sat",
+        "the cat",
+        "mat",
+        "on the mat",
+        "mat  <unk> sat on the mat . the cat sat on the mat .",
+    ]
+    assert found[0].pieces == ("the", "cat", "sat")
+
+
+def test_a_subword_prefix_comes_out_as_it_was_given() -> None:
+    prefixes = ["the dog", "the \u65e5 ca", "\uff54he ca"]
+    found = list(pieces_echo().translate(["the cat number 5 sat on the mat"] * 3, prefixes=prefixes))
+    for one, prefix in zip(found, prefixes, strict=True):
+        assert one.translation.startswith(prefix)
+        assert len(one.translation) > len(prefix)
+
+
 def test_long_lines_are_cut_at_punctuation_translated_and_joined() -> None:
     line = "the cat sat on the mat . the cat sat . cat , the mat , on the cat"
     translator = echo(max_pieces=7)
@@ -184,6 +207,43 @@ def test_a_loaded_model_translates_as_the_one_that_was_written(path: Path) -> No
     assert Translator.load(path, device="cpu").max_pieces == 11
 
 
+def other_kind(words: list[str]) -> ModelFile:
+    """A model without attention, for the same languages."""
+    recipe = bahdanau().recipe
+    corpus = recipe.corpus.model_copy(update={"max_len": 9})
+    model = SutskeverConfig(kind="sutskever", d_embed=8, d_hidden=8, n_layers=2)
+    recipe = recipe.model_copy(update={"model": model, "corpus": corpus})
+    src, tgt = Words(words, None), Words(bahdanau().tgt_tokenizer.pieces(range(4, 24)), None)
+    torch.manual_seed(4)
+    weights = {n: torch.randn_like(p) for n, p in build_model(model, src.n_ids, tgt.n_ids).named_parameters()}
+    return ModelFile(recipe, weights, src, tgt, {})
+
+
+def test_an_ensemble_of_one_model_twice_translates_as_the_model_alone(path: Path) -> None:
+    alone, twice = (list(Translator.load(paths, device="cpu").translate(LINES)) for paths in (path, [path, path]))
+    assert [one.translation for one in alone] == [one.translation for one in twice]
+    assert [one.score for one in alone] == pytest.approx([one.score for one in twice], abs=1e-5)
+
+
+def test_models_of_different_kinds_translate_together(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    write_model(other, other_kind([f"w{i}" for i in range(20)]))
+    together = Translator.load([path, other], device="cpu")
+    assert together.max_pieces == 8
+    found = list(together.translate(LINES, alignments=True))
+    assert [one.parts for one in found] == [1, 0, 1, 1, 0, 1, 1]
+    assert found[0].alignment is not None, "one of the two has attention"
+    alone = [one.score for one in Translator.load(path, device="cpu").translate(LINES)]
+    assert abs(found[0].score - alone[0]) > 0.1
+
+
+def test_models_of_different_vocabularies_are_refused(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    write_model(other, other_kind([f"v{i}" for i in range(20)]))
+    with pytest.raises(UsageError, match=r"other\.safetensors: its source vocabulary is not that of .*model\.safetens"):
+        Translator.load([path, other])
+
+
 def test_bfloat16_can_be_asked_for(path: Path) -> None:
     translator = Translator.load(path, device="cpu", dtype="bfloat16")
     assert translator.model.compute_dtype == torch.bfloat16
@@ -195,8 +255,8 @@ def test_bfloat16_can_be_asked_for(path: Path) -> None:
 def test_what_cannot_be_loaded_is_refused(path: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not exist"):
         Translator.load(tmp_path / "none")
-    with pytest.raises(UsageError, match="2 models were named"):
-        Translator.load([path, path])
+    with pytest.raises(UsageError, match="no model was named"):
+        Translator.load([])
     with pytest.raises(UsageError, match="there is no device tpu"):
         Translator.load(path, device="tpu")
     if not torch.cuda.is_available():

@@ -8,29 +8,24 @@ millions of lines is translated in large batches in constant memory.
 import json
 import math
 import re
-import select
-import signal
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
-from nmt.corpus.text import LineReport, scan_lines
-from nmt.durable import refusals
-from nmt.errors import DataError, NmtError, Stopped, UsageError
+from nmt.commands.lines import Inbox, Signals, read, unbuffered, write
+from nmt.corpus.text import LineReport
+from nmt.errors import DataError, UsageError
 from nmt.recipe import SearchConfig
 from nmt.runs import newest_run
-from nmt.translator import WINDOW_CHARACTERS, WINDOW_LINES, Candidate, Translation, Translator
+from nmt.search.sampling import Sampling
+from nmt.translation import Candidate, Translation
+from nmt.translator import Translator
 
-_PAUSE = 0.01
-"""Seconds without a full window after which input counts as paused: far above what a program needs to write a line."""
 _SHOWN = 5
 # JSON need not escape these, and many programs end a line there; they can only stand within strings.
 _LINE_ENDS = re.compile("[\x7f\x85\u2028\u2029]")
@@ -45,6 +40,12 @@ def translate(
     as_json: bool = False,
     device: str = "auto",
     batch: int | None = None,
+    sample: bool = False,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+    prefix: bool = False,
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
     stdin: BinaryIO | None = None,
@@ -52,10 +53,12 @@ def translate(
 ) -> None:
     """Translates stdin to stdout (the process's own by default) with a model file or a run's folder, or the newest run.
 
+    Several models translate together, as an ensemble (`Translator.load`).
     `overrides` are `search.KEY=VALUE`. `say` gets what is not a result: the name of a model that was picked, lines that
     were cut or split. Output and errors as for `translate_stream`; also UsageError, ModelError and EnvironmentFault
     before anything is read.
     """
+    sampling = sampling_of(sample, beam=beam, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     paths = [path / "model.safetensors" if path.is_dir() else path for path in models]
     if not paths:
         run = newest_run(Path("runs"))
@@ -72,8 +75,34 @@ def translate(
         alignments=alignments,
         as_json=as_json,
         batch=batch,
+        sampling=sampling,
+        prefix=prefix,
         say=say,
     )
+
+
+def sampling_of(
+    sample: bool,
+    *,
+    beam: int | None = None,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+) -> Sampling | None:
+    """What the flags of `nmt translate` ask for; None for a search. UsageError where they do not go together."""
+    asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+    given = {name: value for name, value in asked.items() if value is not None}
+    if not sample:
+        if given:
+            flag = next(iter(given)).replace("_", "-")
+            raise UsageError(f"--{flag} says how to draw translations at random", "add --sample, or leave it out")
+        return None
+    if beam is not None:
+        raise UsageError(
+            "--sample draws translations at random, --beam searches for the best", "choose one; --n-best counts samples"
+        )
+    return Sampling(**given)
 
 
 def overridden(config: SearchConfig, overrides: Sequence[str]) -> SearchConfig:
@@ -109,14 +138,20 @@ def translate_stream(
     alignments: bool = False,
     as_json: bool = False,
     batch: int | None = None,
+    sampling: Sampling | None = None,
+    prefix: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Writes to `sink` a line for every line of `source`, in order; an empty line for an empty one.
 
+    With `prefix` an input line is a source, a tab and what its translation begins with (further tabs count as spaces);
+    no tab, no prefix.
+
     By default a line is the translation. With `alignments` a tab follows (a translation holds none) and `source-target`
     pairs as in Pharaoh, `0-0 1-2`, which count the pieces that the model saw and wrote, from 0; words where the
-    vocabulary is of words. With `as_json`, and whenever `n_best` is above 1, it is a JSON object (`record` has its
-    keys). Written in whole lines: whatever stops it, complete lines that are a true beginning of the output are there.
+    vocabulary is of words. With `sampling` translations are drawn, `n_best` of a line. With `as_json`, and whenever
+    `n_best` is above 1, it is a JSON object (`record` has its keys). Written in whole lines: whatever stops it,
+    complete lines that are a true beginning of the output are there.
 
     Raises, after everything was written, DataError with the numbers of the lines that were no text (they were
     translated with U+FFFD in the place of what could not be read). Raises, when it can go no further: DataError and
@@ -125,24 +160,34 @@ def translate_stream(
     """
     as_json = as_json or n_best > 1
 
+    notes = _Notes()
+
     def translated(window: Sequence[str]) -> list[Translation]:
+        cut = [text.partition("\t") for text in window] if prefix else [(text, "", "") for text in window]
         return translator.translate_window(
-            window, beam=beam, n_best=n_best, alignments=alignments or as_json, batch=batch
+            [text for text, _, _ in cut],
+            beam=beam,
+            n_best=n_best,
+            alignments=alignments or as_json,
+            batch=batch,
+            sampling=sampling,
+            prefixes=[beginning.replace("\t", " ") for _, _, beginning in cut] if prefix else None,
+            first_line=notes.n_lines + 1,
         )
 
     translated([])  # what is wrong with the settings shows before anything is read
     report = LineReport("standard input")
-    inbox = _Inbox()
-    reader = threading.Thread(target=_read, args=(_unbuffered(source), report, inbox), daemon=True)
-    raw, notes = _unbuffered(sink), _Notes()
+    inbox = Inbox()
+    reader = threading.Thread(target=read, args=(unbuffered(source), report, inbox, prefix), daemon=True)
+    raw = unbuffered(sink)
     try:
-        with _Signals() as signals:
+        with Signals() as signals:
             reader.start()
             while window := inbox.window():
                 found = translated(window)
                 lines = [record(one, n_best) if as_json else line(one, alignments) for one in found]
                 with signals.held_back():
-                    _write(raw, "".join(f"{text}\n" for text in lines).encode())
+                    write(raw, "".join(f"{text}\n" for text in lines).encode())
                 notes.take(found)
     finally:
         inbox.abandon()
@@ -187,162 +232,6 @@ def _values(candidate: Candidate) -> dict[str, Any]:
         "cut": candidate.cut,
         "unknown": candidate.unknown,
     }
-
-
-# --- reading ----------------------------------------------------------------------------------------------------------
-
-
-class _Unbuffered:
-    """A raw stream that waits where a non-blocking descriptor has nothing: that is not the end of the input."""
-
-    def __init__(self, raw: Any) -> None:
-        self.raw = raw
-
-    def read(self, size: int) -> bytes:
-        while (data := self.raw.read(size)) is None:
-            select.select([self.raw], [], [])
-        return data
-
-    def write(self, data: memoryview) -> int:
-        while (n := self.raw.write(data)) is None:
-            select.select([], [self.raw], [])
-        return n
-
-
-def _unbuffered(stream: BinaryIO) -> Any:
-    """The stream below the buffer: a thread that dies holding a buffer's lock, or a buffer that cannot be emptied,
-    would make Python complain as it ends.
-    """
-    raw = getattr(stream, "raw", None)
-    if raw is None:
-        return stream
-    if stream.writable():
-        stream.flush()
-    return _Unbuffered(raw)
-
-
-class _Inbox:
-    """Lines on their way from the reading thread: two windows of them at most."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._lines: deque[str] = deque()
-        self._n_characters = 0
-        self._ended = self._abandoned = False
-        self.fault: NmtError | None = None
-        self.complete = False
-
-    def put(self, line: str) -> bool:
-        """Takes a line, when there is room; False when nobody wants more."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._holds(2) or self._abandoned)
-            self._lines.append(line)
-            self._n_characters += len(line)
-            if len(self._lines) == 1 or self._holds(1):
-                self._changed.notify_all()
-            return not self._abandoned
-
-    def end(self, fault: NmtError | None, complete: bool) -> None:
-        """There will be no more; `complete` False where the thread does not know why."""
-        with self._changed:
-            self.fault, self.complete, self._ended = fault, complete, True
-            self._changed.notify_all()
-
-    def window(self) -> list[str]:
-        """The lines that are there, one at least, a window's worth at most; none at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._lines or self._ended)
-            self._changed.wait_for(lambda: self._holds(1) or self._ended, timeout=_PAUSE)
-            window: list[str] = []
-            n_characters = 0
-            while self._lines and len(window) < WINDOW_LINES and n_characters < WINDOW_CHARACTERS:
-                window.append(self._lines.popleft())
-                n_characters += len(window[-1])
-            self._n_characters -= n_characters
-            self._changed.notify_all()
-            return window
-
-    def abandon(self) -> None:
-        """Lets the reading thread end."""
-        with self._changed:
-            self._abandoned = True
-            self._changed.notify_all()
-
-    def _holds(self, windows: int) -> bool:
-        return len(self._lines) >= windows * WINDOW_LINES or self._n_characters >= windows * WINDOW_CHARACTERS
-
-
-def _read(source: BinaryIO, report: LineReport, inbox: _Inbox) -> None:
-    """The reading thread."""
-    fault: NmtError | None = None
-    complete = False
-    try:
-        for text, _ in scan_lines(source, report):
-            if not inbox.put(text):
-                break
-        complete = True
-    except NmtError as error:
-        fault, complete = error, True
-    finally:
-        inbox.end(fault, complete)
-
-
-# --- writing ----------------------------------------------------------------------------------------------------------
-
-
-def _write(raw: Any, data: bytes) -> None:
-    """All of it, now."""
-    view = memoryview(data)
-    try:
-        with refusals(Path("standard output"), "be written"):
-            while view:
-                view = view[raw.write(view) :]
-    except NmtError as refusal:
-        if isinstance(refusal.__cause__, BrokenPipeError):
-            raise refusal.__cause__ from None
-        raise
-
-
-class _Signals:
-    """SIGINT and SIGTERM as exceptions, but not in the middle of a line; a second one does not wait for its end."""
-
-    def __init__(self) -> None:
-        self._writing = False
-        self._pending: int | None = None
-        self._former: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and the like stay in force
-                    self._former[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._writing and self._pending is None:
-            self._pending = number
-        else:
-            self._stop(number)
-
-    def _stop(self, number: int) -> None:
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise Stopped("stopped by SIGTERM", "every line that was written is whole", number)
-
-    @contextmanager
-    def held_back(self) -> Iterator[None]:
-        """Signals wait until what is inside is done."""
-        self._writing = True
-        try:
-            yield
-        finally:
-            self._writing = False
-        if self._pending is not None:
-            self._stop(self._pending)
 
 
 @dataclass

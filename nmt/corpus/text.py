@@ -37,6 +37,7 @@ _CHUNK = 1 << 16
 _BOM = b"\xef\xbb\xbf"
 _REPLACEMENT = "\ufffd"
 _SEPARATORS = re.compile("[\t\v\f\r\x1c-\x1e\x85\u2028\u2029\ufeff]")
+_SEPARATORS_BUT_TAB = re.compile(_SEPARATORS.pattern.replace("\t", ""))
 _GZIP = b"\x1f\x8b"
 _REFUSED = {
     b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
@@ -97,14 +98,15 @@ def bad_text_error(reports: list[LineReport], hint: str = BAD_TEXT_HINT) -> Data
     return DataError("\n".join(line for report in reports for line in report.describe_bad()), hint)
 
 
-def scan_lines(stream: BinaryIO, report: LineReport) -> Iterator[tuple[str, BadLine | None]]:
+def scan_lines(stream: BinaryIO, report: LineReport, tabs: bool = False) -> Iterator[tuple[str, BadLine | None]]:
     """Every line of a stream with its fault, if any, in bounded memory; as many as there are `\\n`, and one for an
     unended last line.
 
     A bad line is still one line: what is not UTF-8, and each NUL, stands as U+FFFD in it; one over 1 MiB is a single
     U+FFFD. Bytes are taken as they come, so on a pipe a line is given before the next one arrives. DataError for
-    damaged or unsuitable compression, EnvironmentFault where the system cannot read.
+    damaged or unsuitable compression, EnvironmentFault where the system cannot read. With `tabs` a TAB stays.
     """
+    separators = _SEPARATORS_BUT_TAB if tabs else _SEPARATORS
     pending = bytearray()  # the beginning of a line that has not ended yet; empty while that is over-long
     length = 0  # its bytes
     for chunk in _chunks(stream, report):
@@ -114,10 +116,10 @@ def scan_lines(stream: BinaryIO, report: LineReport) -> Iterator[tuple[str, BadL
                 length += len(raw)
                 raw = bytes(pending + raw) if length <= MAX_LINE else b""
                 pending.clear()
-                yield _line(raw, length, report)
+                yield _line(raw, length, report, separators)
                 length = 0
             else:
-                yield _line(raw, len(raw), report)
+                yield _line(raw, len(raw), report, separators)
         if rest:
             length += len(rest)
             if length <= MAX_LINE:
@@ -125,7 +127,7 @@ def scan_lines(stream: BinaryIO, report: LineReport) -> Iterator[tuple[str, BadL
             else:
                 pending.clear()
     if length:
-        yield _line(bytes(pending), length, report)
+        yield _line(bytes(pending), length, report, separators)
 
 
 def read_lines(
@@ -182,7 +184,7 @@ def read_text(path: Path, bad_text: BadText = "error") -> Text:
         return Text(list(read_lines(stream, report.name, bad_text, report=report)), report)
 
 
-def _line(raw: bytes, length: int, report: LineReport) -> tuple[str, BadLine | None]:
+def _line(raw: bytes, length: int, report: LineReport, separators: re.Pattern[str]) -> tuple[str, BadLine | None]:
     """One line, without its `\\n`, as text; `length` counts its bytes where they were too many to keep."""
     report.lines += 1
     if length > MAX_LINE:
@@ -212,8 +214,8 @@ def _line(raw: bytes, length: int, report: LineReport) -> tuple[str, BadLine | N
             bad = BadLine(report.lines, nul + 1, "NUL byte")
     if bad is not None:
         report.add_bad(bad)
-    if _SEPARATORS.search(text):
-        text, n = _SEPARATORS.subn(" ", text)
+    if separators.search(text):
+        text, n = separators.subn(" ", text)
         report.separators += n
     return text, bad
 

@@ -306,7 +306,10 @@ def test_commands_get_what_the_flags_say(command: Callable[..., None], recipe: s
     assert (
         cli.run(["translate", "--model", "a", "--model", "b", "--beam", "2", "--json", "--set", "search.beam=1"]) == 0
     )
-    prepared, trained, translated = calls
+    assert cli.run(["translate", "--sample", "--top-k", "3", "--top-p", ".5", "--seed", "7", "--prefix"]) == 0
+    prepared, trained, translated, drawn = calls
+    assert (drawn[1]["sample"], drawn[1]["top_k"], drawn[1]["top_p"], drawn[1]["seed"]) == (True, 3, 0.5, 7)
+    assert (drawn[1]["temperature"], drawn[1]["prefix"]) == (None, True)
     assert (prepared[1]["workers"], prepared[1]["fetch"]) == (3, True)
     assert prepared[0][1] == Path(recipe)
     assert trained[1]["device"] == "cpu"

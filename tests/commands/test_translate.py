@@ -11,15 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.commands.translate import overridden, translate, translate_stream
+from nmt.commands.translate import overridden, sampling_of, translate, translate_stream
 from nmt.errors import DataError, EnvironmentFault, ModelError, NmtError, UsageError
 from nmt.model_file import write_model
 from nmt.recipe import SearchConfig
+from nmt.search.sampling import Sampling
 from nmt.translator import Translator
 from tests.stand_ins import echo, endless, newlines
 from tests.test_translator import bahdanau
@@ -177,6 +179,59 @@ def test_several_translations_are_json_one_object_a_line() -> None:
     records = [json.loads(line) for line in out.splitlines()]
     assert [len(one["hypotheses"]) for one in records] == [2, 1, 2]
     assert records[0]["translation"] == records[0]["hypotheses"][0]["translation"] == 'the ||| "cat"'
+
+
+def test_samples_depend_on_the_seed_and_the_number_of_the_line_alone(run: Path) -> None:
+    lines = [f"w{i % 20} w{i % 7} w3" for i in range(40)]
+
+    def drawn(lines: list[str], batch: int = 64, n: int = 2, seed: int = 1) -> list[list[str]]:
+        sink = io.BytesIO()
+        source = io.BytesIO("".join(f"{line}\n" for line in lines).encode())
+        translate(
+            [run], device="cpu", n_best=n, batch=batch, sample=True, seed=seed, as_json=True, stdin=source, stdout=sink
+        )
+        found = [json.loads(line) for line in sink.getvalue().splitlines()]
+        return [[one["translation"] for one in line.get("hypotheses", [line])] for line in found]
+
+    together = drawn(lines)
+    assert drawn(lines, batch=1) == together
+    assert drawn(lines, n=1) == [found[:1] for found in together]
+    assert drawn(["", *lines[1:]])[1:] == together[1:]
+    assert drawn(lines[1:]) != together[1:], "every line has another number now"
+    assert drawn(lines, seed=2) != together
+    (first, *_), (again, *_) = drawn(["w1 w2"] * 2, n=4)
+    assert first != again, "the same sentence on another line is drawn anew"
+
+
+def test_windows_do_not_change_what_is_drawn(run: Path) -> None:
+    translator = Translator.load(run / "model.safetensors", device="cpu")
+    lines = [f"w{i}" for i in range(12)]
+    whole = list(translator.translate(lines, sampling=Sampling()))
+    with patch("nmt.translator.WINDOW_LINES", 5):
+        assert [x.translation for x in translator.translate(lines, sampling=Sampling())] == [
+            x.translation for x in whole
+        ]
+
+
+def test_what_follows_a_tab_begins_the_translation() -> None:
+    data = b"the cat sat\tmat cat\nthe cat\n\n\tmat\nsat\t\nthe cat sat\ton\tthe\n"
+    out, error = through(echo(), data, prefix=True)
+    assert error is None
+    assert out == b"mat cat sat\nthe cat\n\nmat\nsat\non the sat\n"
+    found = json.loads(through(echo(), b"the cat sat\tmat\n", prefix=True, as_json=True)[0])
+    assert (found["source"], found["translation"]) == ("the cat sat", "mat cat sat")
+    assert through(echo(), b"the\tcat\n")[0] == b"the cat\n", "without the flag a tab is a space"
+
+
+def test_flags_of_sampling_are_checked() -> None:
+    assert sampling_of(False, beam=3) is None
+    assert sampling_of(True, temperature=0.5, top_k=3, seed=4) == Sampling(0.5, 3, 1.0, 4)
+    for flag in ("temperature", "top_k", "top_p", "seed"):
+        with pytest.raises(UsageError, match=f"--{flag.replace('_', '-')} says how to draw") as refused:
+            sampling_of(False, **{flag: 1})
+        assert refused.value.hint == "add --sample, or leave it out"
+    with pytest.raises(UsageError, match="--sample draws translations at random, --beam searches"):
+        sampling_of(True, beam=1)
 
 
 def test_settings_are_refused_before_anything_is_read() -> None:

@@ -130,13 +130,22 @@ def log_probs_after(model: Seq2Seq, src: Tensor, ids: list[int]) -> tuple[Tensor
 def score_of(model: Seq2Seq, src: Tensor, config: SearchConfig, ids: list[int], ended: bool = True) -> float:
     """The score of a translation, by the words of SearchConfig and nothing of the search."""
     words = [*ids, EOS] if ended else ids
-    total = sum(float(log_probs_after(model, src, words[:i])[0][word]) for i, word in enumerate(words))
+    total = 0.0
+    for i, word in enumerate(words):
+        again = config.repetition_penalty if word in words[:i] else 1.0
+        total += again * float(log_probs_after(model, src, words[:i])[0][word])
     score = total / length_divisor(config, len(words))
     if config.coverage_penalty:
         attention = log_probs_after(model, src, words[:-1])[1]
         assert attention is not None
         score += config.coverage_penalty * float(attention.double().sum(0).clamp(max=1.0).log().sum())
     return score
+
+
+def repeats(ids: list[int], n: int) -> bool:
+    """Whether some sequence of n pieces stands twice in ids."""
+    grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
+    return n > 0 and len(set(grams)) < len(grams)
 
 
 def every_string(n_words: int, max_len: int) -> Iterator[list[int]]:

@@ -11,7 +11,8 @@ from nmt.batch import BOS, EOS, PAD, pad_rows
 from nmt.errors import ModelError, UsageError
 from nmt.models.contract import Seq2Seq
 from nmt.recipe import SearchConfig
-from nmt.search.beam import Hypothesis, _choose, search
+from nmt.search.beam import _choose, search
+from nmt.search.hypothesis import Hypothesis
 from tests.search.standins import Table, TinyGRU, every_string, log_probs_after, score_of, sentence
 
 FORMULAS = [
@@ -121,7 +122,7 @@ def test_stopping_early_never_changes_the_result(
     config = config.model_copy(update={"beam": beam, "max_len_extra": 6})
     src = batch_of(SENTENCES[:5])
     early = search(model, src, config, n_best=n_best)
-    with patch("nmt.search.beam._Books.reachable", lambda self, total, max_len: np.full(len(total), np.inf)):
+    with patch("nmt.search.books.Books.reachable", lambda self, total, max_len: np.full(len(total), np.inf)):
         late = search(model, src, config, n_best=n_best)
     for found, full in zip(early, late, strict=True):
         assert [(h.ids, h.score) for h in found] == [(h.ids, h.score) for h in full]

@@ -1,0 +1,142 @@
+"""What every way of searching does to a model: encode, step, follow what was chosen; and how results reach the host."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nmt.batch import BOS, EOS, PAD
+from nmt.errors import ModelError, UsageError
+from nmt.models.contract import Seq2Seq, select_rows
+from nmt.recipe import SearchConfig
+from nmt.search.limits import Limits
+from nmt.search.penalty import coverage
+
+Ints = NDArray[np.int32]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What the model says of the next piece of every hypothesis.
+
+    logits   (R, V) float32, with what `Limits` makes of them
+    log_z    (R, 1) float32, of the model's own logits: logits - log_z are log-probabilities
+    weights  (B, K, S) float32: attention, the mean of layers and heads, or None
+    cover    (B, K) float32: the coverage term up to here, or None where its weight is 0
+    """
+
+    logits: Tensor
+    log_z: Tensor
+    weights: Tensor | None
+    cover: Tensor | None
+
+
+class Stepper:
+    """A model on its way through a batch of B sentences with K hypotheses each, R = B * K."""
+
+    def __init__(
+        self,
+        model: Seq2Seq,
+        src: Tensor,
+        config: SearchConfig,
+        K: int,
+        capacity: int,
+        *,
+        prefix: Tensor | None = None,
+        want_weights: bool = False,
+    ) -> None:
+        """Src (B, S) on the model's device; at most `capacity` steps will be taken."""
+        self.model, self.config, self.K = model, config, K
+        self.B, self.want_weights = src.shape[0], want_weights
+        self.memory = model.encode(src, src != PAD)
+        self.state = model.start(self.memory, K, capacity)
+        self.prev = torch.full((self.B * K,), BOS, dtype=torch.int64, device=src.device)
+        self.limits = Limits(config, prefix)
+        self._attended: Tensor | None = None  # (B, K, S), summed over steps
+
+    def step(self) -> Outlook:
+        """One position on. UsageError where coverage is asked of a model without attention."""
+        covering = self.config.coverage_penalty > 0.0
+        step = self.model.step(self.prev, self.memory, self.state, self.want_weights or covering)
+        self.state = step.state
+        logits = self.model.project(step.features).float()  # (R, V)
+        weights = None if step.weights is None else step.weights.float().mean((1, 2)).view(self.B, self.K, -1)
+        cover = None
+        if covering:
+            if weights is None:
+                raise UsageError(
+                    "search.coverage_penalty is above 0, but this model has no attention to measure coverage by",
+                    "set search.coverage_penalty to 0",
+                )
+            self._attended = weights if self._attended is None else self._attended + weights
+            cover = coverage(self._attended, self.memory.keep, self.config.coverage_penalty)
+        log_z = logits.logsumexp(1, keepdim=True)
+        return Outlook(self.limits.apply(logits, log_z), log_z, weights if self.want_weights else None, cover)
+
+    def follow(self, token: Tensor, rows: Tensor | None = None, sentences: Tensor | None = None) -> None:
+        """Goes on with the pieces `token` (B', K) after the hypotheses `rows` (B' * K,) of the sentences (B',).
+
+        None for rows or sentences: all of them, as they are.
+        """
+        if sentences is not None:
+            self.memory = select_rows(self.memory, sentences)
+            self.B = token.shape[0]
+        if rows is not None:
+            self.state = select_rows(self.state, rows)
+            if self._attended is not None:
+                self._attended = self._attended.flatten(0, 1)[rows].view(self.B, self.K, -1)
+        self.prev = token.reshape(-1)
+        self.limits.follow(self.prev, rows, sentences)
+
+
+def count_source(src: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pieces without and tokens with EOS of each source sentence, on the host: (B,) each, in one transfer."""
+    keep = src != PAD
+    counts = torch.stack([(keep & (src != EOS)).sum(1), keep.sum(1)]).cpu().numpy()
+    return counts[0], counts[1]
+
+
+def count_prefix(prefix: Tensor | None, n_sentences: int) -> NDArray[np.int64]:
+    """Pieces of each sentence's prefix, on the host: (B,)."""
+    return np.zeros(n_sentences, dtype=np.int64) if prefix is None else (prefix != PAD).sum(1).cpu().numpy()
+
+
+def length_limits(
+    config: SearchConfig, n_pieces: NDArray[np.int64], n_prefix: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The least number of pieces before an EOS, and the greatest |y|, of each sentence: (B,) each.
+
+    The least gives way to the greatest, and the greatest leaves room for a piece or EOS after the prefix.
+    """
+    longest = np.floor(config.max_len_ratio * n_pieces + config.max_len_extra)
+    max_len = np.maximum(longest, n_prefix + 1).astype(np.int64)
+    shortest = np.ceil(config.min_len_ratio * n_pieces).astype(np.int64)
+    return np.minimum(shortest, max_len - 1), max_len
+
+
+def to_host(columns: list[Tensor]) -> list[NDArray]:
+    """Tensors (B, ...) on the host in one transfer: floats as float32, all else as int32, each (B, n)."""
+
+    def bits(tensor: Tensor) -> Tensor:
+        flat = tensor.reshape(tensor.shape[0], -1)
+        return flat.contiguous().view(torch.int32) if flat.is_floating_point() else flat.to(torch.int32)
+
+    parts = [bits(column) for column in columns]
+    table: Ints = torch.cat(parts, 1).cpu().numpy()
+    found, at = [], 0
+    for column, part in zip(columns, parts, strict=True):
+        cut = table[:, at : at + part.shape[1]]
+        found.append(cut.view(np.float32) if column.is_floating_point() else cut)
+        at += part.shape[1]
+    return found
+
+
+def not_finite(t: int) -> ModelError:
+    """What to raise where the logits at target position t are no numbers."""
+    return ModelError(
+        f"the model's logits at target position {t} are not finite",
+        "the weights are damaged or training diverged: use an earlier checkpoint",
+    )
