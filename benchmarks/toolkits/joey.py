@@ -50,7 +50,7 @@ def _train(job: Job, batch: int) -> list[str]:
             "normalization": "tokens",
             "scheduling": "warmupinversesquareroot",
             "learning_rate_warmup": job.warm_up,
-            "learning_rate_min": 1e-8,
+            "learning_rate_min": 0.0,
             "epochs": 1000,
             "updates": job.updates,
             "validation_freq": job.at,

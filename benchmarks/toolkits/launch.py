@@ -36,14 +36,31 @@ class Padding:
 
     def _counted(self, input: torch.Tensor, weight: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         if weight.shape[0] >= WORDS and torch.is_grad_enabled():
-            self.positions += input.numel()
-            self.padding += int((input == self.pad).sum())
-            self.calls += 1
+            self.see(input)
             if self.calls == TOLD_AT[-1]:
                 F.embedding = self._embedding
-            if self.calls in TOLD_AT:
-                print(f"PADDING share {1 - self.padding / self.positions:.4f} of {self.positions}", flush=True)
         return self._embedding(input, weight, *args, **kwargs)
+
+    def see(self, input: torch.Tensor) -> None:
+        """Counts one side of one batch, and tells at the calls of TOLD_AT."""
+        self.positions += input.numel()
+        self.padding += int((input == self.pad).sum())
+        self.calls += 1
+        if self.calls in TOLD_AT:
+            print(f"PADDING share {1 - self.padding / self.positions:.4f} of {self.positions}", flush=True)
+
+    def count_batches(self, module: object, name: str) -> None:
+        """For a toolkit that traces its model, which therefore must not be touched: counts what its maker of batches,
+        the function `name` of `module`, gets as its first two arguments, (B, L, factors), for as long as it trains.
+        """
+        make = getattr(module, name)
+
+        def counted(source: torch.Tensor, target: torch.Tensor, *rest: Any) -> Any:
+            for side in (source, target):
+                self.see(side[:, :, 0])
+            return make(source, target, *rest)
+
+        setattr(module, name, counted)
 
 
 def mend(toolkit: str) -> None:
@@ -69,7 +86,11 @@ def main() -> None:
     """Mends, installs the counter and becomes the program."""
     toolkit, pad, *command = sys.argv[1:]
     mend(toolkit)
-    Padding(int(pad)).install()
+    padding = Padding(int(pad))
+    if toolkit == "sockeye":
+        padding.count_batches(importlib.import_module("sockeye.data_io"), "create_batch_from_parallel_sample")
+    else:
+        padding.install()
     if command[0] == "-m":
         sys.argv = command[1:]
         runpy.run_module(command[1], run_name="__main__", alter_sys=True)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -28,6 +29,16 @@ def test_padding_is_counted_in_tables_of_words_until_it_is_known(capsys: pytest.
     told = capsys.readouterr().out
     assert told.count("PADDING") == len(launch.TOLD_AT)
     assert real_share(told) == 0.75
+
+
+def test_a_maker_of_batches_is_counted_and_makes_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    module = SimpleNamespace(make=lambda source, target, *rest: (source, target, rest))
+    counter = launch.Padding(pad=0)
+    counter.count_batches(module, "make")
+    source, target = torch.tensor([[[5, 0], [6, 9]]]), torch.tensor([[[7, 9], [0, 9]]])  # (B, L, factors)
+    for _ in range(launch.TOLD_AT[0] // 2):
+        assert module.make(source, target, "more") == (source, target, ("more",))
+    assert real_share(capsys.readouterr().out) == 0.75
 
 
 def test_validation_is_not_counted() -> None:

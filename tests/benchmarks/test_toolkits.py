@@ -25,8 +25,7 @@ bsz: 3386/4000/239; 2105/2000 tok/s;     10 sec;
 ups=0.5, wpb=4000, bsz=240, num_updates=5, lr=1.2e-05, gnorm=3.1, clip=100, train_wall=10, wall=12
 """,
     "Marian": """\
-[2026-11-20 11:00:00] Ep. 1 : Up. 5 : Sen. 1,185 : Cost 9.03178692 * 20,000 @ 4,060 after 20,000 : Time 10.00s : \
-2000.00 words/s : gNorm 3.1
+[2026-11-20 11:00:00] Ep. 1 : Up. 5 : Sen. 1,185 : Cost 9.03178692 : Time 10.00s : 2000.00 words/s : gNorm 3.1
 """,
     "Sockeye": "[2026-11-20:11:00:00:INFO:sockeye.training] s/sec=118.3432 tok/sec=2105.00 u/sec=0.50 \n",
     "JoeyNMT": """\
