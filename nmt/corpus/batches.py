@@ -17,9 +17,10 @@ import numpy as np
 from nmt.batch import Batch, Indices, packed, padded
 from nmt.corpus.cutting import divide
 from nmt.corpus.packing import balanced, cuts, fill_rows
-from nmt.corpus.shards import Shard
+from nmt.corpus.shards import Prepared, Shard
 from nmt.corpus.sides import Side, side_of, store_of
 from nmt.corpus.tokenizer import Tokenizer
+from nmt.recipe import TrainConfig
 from nmt.recipe_models import Layout
 
 POOL = 1 << 16
@@ -203,6 +204,21 @@ class Batches:
         batch = batch_of_row[rows[places]]
         by_batch = np.lexsort((rows[places], batch))
         return np.split(places[by_batch], np.searchsorted(batch[by_batch], np.arange(1, n_batches)))
+
+
+def batches_of(train: TrainConfig, prepared: Prepared, tokens: int | None = None) -> Batches:
+    """The training's batches; `tokens` stands for its train.batch_tokens."""
+    assert train.layout != "auto", "training/forms.py chooses"
+    amount = train.subword_sampling
+    return Batches(
+        prepared.train,
+        train.seed,
+        train.tokens if tokens is None else tokens,
+        train.batch_sentences,
+        train.layout,
+        train.row_tokens,
+        Sampling(prepared.tokenizers, amount) if amount else None,
+    )
 
 
 def in_order(corpus: Shard, tokens: int) -> Iterator[tuple[Indices, Batch]]:

@@ -16,12 +16,11 @@ import numpy as np
 import torch
 
 from nmt.batch import Batch
-from nmt.corpus.batches import Pool, in_order
+from nmt.corpus.batches import Pool, batches_of, in_order
 from nmt.corpus.shards import Prepared
 from nmt.errors import EnvironmentFault
 from nmt.models.contract import Seq2Seq
 from nmt.recipe import Recipe, TrainConfig
-from nmt.training.batching import batches_of
 from nmt.training.distributed import Group
 from nmt.training.loss import batch_loss
 from nmt.training.optim import slots

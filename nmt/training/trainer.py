@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nmt.batch import Indices
-from nmt.corpus.batches import Pool
+from nmt.corpus.batches import Pool, batches_of
 from nmt.corpus.shards import Prepared
 from nmt.errors import ModelError, Stopped, TrainingStopped, UsageError
 from nmt.metrics import Score
@@ -21,7 +21,6 @@ from nmt.recipe_optim import Plateau
 from nmt.runs import now
 from nmt.training import checkpoint, kept
 from nmt.training.agreement import Agreed, agree, latest_checkpoint, refuse_other_weights
-from nmt.training.batching import batches_of
 from nmt.training.distributed import Group
 from nmt.training.events import EventLog
 from nmt.training.gradients import PartGradients
