@@ -16,7 +16,7 @@ from nmt.models.contract import Seq2Seq
 from nmt.recipe import SearchConfig
 from nmt.search.books import Books, Report
 from nmt.search.hypothesis import Hypothesis
-from nmt.search.stepper import Outlook, Stepper, count_prefix, count_source, not_finite, to_host
+from nmt.search.stepper import Outlook, Stepper, at_rest, count_prefix, count_source, not_finite, to_host
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,8 @@ def search(
         raise UsageError(f"n_best is {n_best}: it must lie between 1 and the beam, {config.beam}", "raise search.beam")
     if src.shape[0] == 0:
         return []
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode(), model.settled():
-            return _search(model, src, config, n_best, prefix, want_weights)
-    finally:
-        model.train(was_training)
+    with at_rest(model):
+        return _search(model, src, config, n_best, prefix, want_weights)
 
 
 def _search(

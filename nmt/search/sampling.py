@@ -15,7 +15,7 @@ from nmt.models.contract import Seq2Seq
 from nmt.recipe import SearchConfig
 from nmt.search.hypothesis import Hypothesis
 from nmt.search.penalty import length_divisor
-from nmt.search.stepper import Floats, Stepper, count_prefix, count_source, length_limits, not_finite, to_host
+from nmt.search.stepper import Floats, Stepper, at_rest, count_prefix, count_source, length_limits, not_finite, to_host
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,8 @@ def sample(
     """
     if src.shape[0] == 0:
         return []
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode(), model.settled():
-            return _sample(model, src, config, sampling, keys, n, prefix, want_weights)
-    finally:
-        model.train(was_training)
+    with at_rest(model):
+        return _sample(model, src, config, sampling, keys, n, prefix, want_weights)
 
 
 def _sample(

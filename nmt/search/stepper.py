@@ -1,5 +1,7 @@
 """What every way of searching does to a model: encode, step, follow what was chosen; and how results reach the host."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +34,18 @@ class Outlook:
     log_z: Tensor
     weights: Tensor | None
     cover: Tensor | None
+
+
+@contextmanager
+def at_rest(model: Seq2Seq) -> Iterator[None]:
+    """A model that answers and does not learn: no dropout, no gradients, settled; as it was when this ends."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), model.settled():
+            yield
+    finally:
+        model.train(was_training)
 
 
 class Stepper:
