@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "corpus": {"ground", "batch"},
     "metrics": {"ground", "corpus"},
     "model_file": {"ground", "batch", "models", "corpus"},
-    "search": {"ground", "batch", "models"},
+    "search": {"ground", "ops", "batch", "models"},
     "translator": {"ground", "ops", "batch", "models", "corpus", "metrics", "model_file", "search"},
     "training": {"ground", "ops", "batch", "layers", "models", "corpus", "metrics", "model_file", "search"},
     "commands": {

@@ -50,17 +50,19 @@ class LinearSelfAttention(SelfProjections):
             return linear_attention.causal(query, own.keys, own.values, turn)
         return linear_attention.look_up(query, linear_attention.sums(own.keys, own.values, keep, turn), turn)
 
-    def start(self, rows: int, like: Tensor) -> Sums:
-        """Nothing seen yet, on the device of `like`."""
-        G, C, dtype = self.n_kv_heads, self.d_head, wide(like.dtype)
-        return Sums(like.new_zeros((rows, G, C, C), dtype=dtype), like.new_zeros((rows, G, C), dtype=dtype))
+    def start(self, B: int, K: int, like: Tensor) -> Sums:
+        """Nothing seen yet by the R = B * K hypotheses of B sentences, on the device of `like`."""
+        R, G, C, dtype = B * K, self.n_kv_heads, self.d_head, wide(like.dtype)
+        return Sums(like.new_zeros((R, G, C, C), dtype=dtype), like.new_zeros((R, G, C), dtype=dtype))
 
     def step(self, x: Tensor, past: Sums, keep: Tensor | None, turn: Tensor | None = None) -> tuple[Tensor, Sums]:
-        """One position x (R, 1, D) after those of `past`, keep None -> (R, 1, D), and the past with it."""
+        """One position of K hypotheses, x (B, K, D), after those of `past`, keep None -> (B, K, D), and the past with
+        it.
+        """
         assert keep is None, "a sum has no single positions to hide"
-        query, own = self.project(x)
+        query, own = self.project(x.flatten(0, 1)[:, None])  # (R, H, 1, C)
         context, known = linear_attention.step(query, own.keys, own.values, past, turn)
-        return self.merge(context), known
+        return self.merge(context).view(x.shape), known
 
 
 class LinearCrossAttention(CrossProjections):

@@ -6,9 +6,9 @@ no biases, RMSNorm of each head's query and key (`qk_norm`), and rotary position
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
+from nmt.layers.cache import Cache
 from nmt.layers.sight import Keep, attend
 from nmt.ops import dot
 from nmt.ops.choose import PLAIN, Kernels
@@ -33,18 +33,10 @@ def turned(x: Tensor, turn: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True)
 class KeysValues:
-    """Keys and values of one layer, (B, G, N, C) each: a row a sentence or a hypothesis."""
+    """Keys and values of one layer, (B, G, N, C) each."""
 
     keys: Tensor
     values: Tensor
-
-    def append(self, more: "KeysValues") -> "KeysValues":
-        """These positions and then those."""
-        return KeysValues(torch.cat([self.keys, more.keys], dim=2), torch.cat([self.values, more.values], dim=2))
-
-    def last(self, n: int) -> "KeysValues":
-        """The last n positions, or all where there are fewer."""
-        return KeysValues(self.keys[:, :, -n:], self.values[:, :, -n:])
 
 
 class HeadNorm(nn.RMSNorm):
@@ -146,18 +138,18 @@ class SelfAttention(SelfProjections):
         dropout = self.dropout if self.training else 0.0
         return self.merge(attend(query, seen.keys, seen.values, keep, dropout, self.kernels.packed_attend))
 
-    def start(self, rows: int, like: Tensor) -> KeysValues:
-        """Nothing seen yet, on the device and in the dtype of `like`."""
-        nothing = like.new_empty((rows, self.n_kv_heads, 0, self.d_head))
-        return KeysValues(nothing, nothing)
+    def start(self, B: int, K: int, like: Tensor) -> Cache:
+        """Nothing seen yet by K hypotheses of each of B sentences, on the device and in the dtype of `like`."""
+        return Cache.empty(B, K, self.n_kv_heads, self.d_head, like)
 
-    def step(
-        self, x: Tensor, past: KeysValues, keep: Tensor | None, turn: Tensor | None = None
-    ) -> tuple[Tensor, KeysValues]:
-        """One position x (R, 1, D) after those of `past` -> (R, 1, D), and the past with it."""
+    def step(self, x: Tensor, past: Cache, keep: Tensor | None, turn: Tensor | None = None) -> tuple[Tensor, Cache]:
+        """One position of K hypotheses, x (B, K, D), after those of `past` -> (B, K, D), and the past with it.
+
+        keep (B, 1, K, n * K): what each sees of the n positions then held, as `Lineage.keep` gives it; None for all.
+        """
         query, own = self.project(x, turn)
-        seen = past.append(own)
-        return self.attend(query, seen, keep), seen
+        seen = past.append(own.keys, own.values)
+        return self.attend(query, KeysValues(*seen.visible()), keep), seen
 
 
 class CrossAttention(CrossProjections):

@@ -1,7 +1,8 @@
 """What training and search may ask of a model, and nothing more; search never names a model.
 
 The rule behind it all: axis 0 is the row. `Memory` has one row a sentence (B), `State` one row a hypothesis (R = B * K,
-the K hypotheses of a sentence side by side), so one `select_rows` reorders, drops and copies any of them.
+the K hypotheses of a sentence side by side), so `select_rows` drops sentences of any memory, and `follow` reorders and
+drops hypotheses of any state. Keys and values of the words so far are the exception: a `Cache` has one row a sentence.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.batch import Batch, Layout
+from nmt.layers.cache import Cache, Going, Lineage
 from nmt.layers.weight_norm import WeightNormLinear
 from nmt.ops.choose import PLAIN, Kernels
 from nmt.ops.linear import linear, wide
@@ -32,7 +34,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class State:
-    """What a decoder carries from step to step; models add their tensors, rows (R) on axis 0."""
+    """What a decoder carries from step to step; models add their tensors, rows (R) on axis 0, and caches."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +120,25 @@ class Seq2Seq(nn.Module, ABC):
 
 
 Record = TypeVar("Record")
+Memories = TypeVar("Memories", bound=Memory)
+States = TypeVar("States", bound=State)
 
 
-def map_tensors(record: Record, change: Callable[[Tensor], Tensor]) -> Record:
-    """The same record with every tensor changed, through nested dataclasses and tuples; None stays None."""
+def map_tensors(
+    record: Record,
+    change: Callable[[Tensor], Tensor],
+    change_cached: Callable[[Cache | Lineage], Cache | Lineage] | None = None,
+) -> Record:
+    """The same record with every tensor changed, through nested dataclasses and tuples; None stays None.
+
+    change_cached: what becomes of caches and lineages as a whole; without it their tensors are changed too.
+    """
 
     def walk(part: Any) -> Any:
         if isinstance(part, Tensor):
             return change(part)
+        if change_cached is not None and isinstance(part, Cache | Lineage):
+            return change_cached(part)
         if isinstance(part, tuple):
             return tuple(walk(p) for p in part)
         if dataclasses.is_dataclass(part) and not isinstance(part, type):
@@ -135,9 +148,17 @@ def map_tensors(record: Record, change: Callable[[Tensor], Tensor]) -> Record:
     return walk(record)
 
 
-def select_rows(record: Record, rows: Tensor) -> Record:
-    """The record of the given rows (N,) int64 of axis 0: to reorder hypotheses, to drop and to repeat."""
-    return map_tensors(record, lambda tensor: tensor.index_select(0, rows))
+def select_rows(memory: Memories, rows: Tensor) -> Memories:
+    """The memory of the sentences (N,) int64."""
+    return map_tensors(memory, lambda tensor: tensor.index_select(0, rows))
+
+
+def follow(state: States, going: Going, K: int) -> States:
+    """The state of the hypotheses that go on, K of each sentence."""
+    rows = going.rows(K)
+    if rows is None:
+        return state
+    return map_tensors(state, lambda tensor: tensor.index_select(0, rows), lambda cached: cached.follow(going))
 
 
 def stepwise_logits(model: Seq2Seq, batch: Batch) -> Tensor:

@@ -43,6 +43,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt.batch import Batch
+from nmt.layers.cache import Cache, Lineage
 from nmt.layers.feedforward import SwiGLU
 from nmt.layers.linear_attention import LinearCrossAttention, LinearSelfAttention, Summary
 from nmt.layers.multihead import (
@@ -60,7 +61,7 @@ from nmt.ops.linear_attention import Sums
 
 Attention = Literal["full", "window", "strided", "linear"]
 Source = KeysValues | Summary
-Past = KeysValues | Sums
+Past = Cache | Sums
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,12 @@ class ModernMemory(Memory):
 
 @dataclass(frozen=True)
 class ModernState(State):
-    """past: each layer's keys and values (R, G, t, C) of the t words so far (at most W under window), or their sums;
-    position (R,) int64: words so far.
+    """past: each layer's keys and values of the t words so far (at most W under window), or their sums, (R, G, C, C)
+    and (R, G, C); lineage: whose words they are.
     """
 
     past: tuple[Past, ...]
-    position: Tensor
+    lineage: Lineage
 
 
 class Sublayer(nn.Module):
@@ -162,11 +163,9 @@ class DecoderLayer(nn.Module):
         dtype: torch.dtype,
         want_weights: bool,
     ) -> tuple[Tensor, Past, Tensor | None]:
-        """One position: x (R, 1, D), turn (R, 1, 1, C / 2) -> (R, 1, D), the past with it, weights (R, H, S).
-
-        The K hypotheses of a sentence are K queries against its one memory.
+        """One position: x (B, K, D), keep (B, 1, K, N) or None, turn (1, C / 2) -> (B, K, D), the past with it, weights
+        (B, H, K, S). The K hypotheses of a sentence are K queries against its one memory.
         """
-        R, B = x.shape[0], src_keep.shape[0]
         weights = None
 
         def look_back(y: Tensor) -> Tensor:
@@ -176,9 +175,8 @@ class DecoderLayer(nn.Module):
 
         def look_at_source(y: Tensor) -> Tensor:
             nonlocal weights
-            found, by_query = self.look(y.view(B, R // B, -1), source, src_keep, want_weights)  # (B, K, D)
-            weights = None if by_query is None else by_query.transpose(1, 2).flatten(0, 1)
-            return found.view(R, 1, -1)
+            found, weights = self.look(y, source, src_keep, want_weights)
+            return found
 
         x = self.around_attention(x, look_back, dtype)
         x = self.around_cross(x, look_at_source, dtype)
@@ -252,16 +250,17 @@ class Modern(Seq2Seq):
 
     def start(self, memory: Memory, beam: int, max_len: int) -> ModernState:
         """Nothing seen yet."""
-        rows, like = memory.keep.shape[0] * beam, cast(ModernMemory, memory).cross[0].keys
-        past = tuple(cast(DecoderLayer, layer).attention.start(rows, like) for layer in self.decoder)
-        return ModernState(past, torch.zeros(rows, dtype=torch.int64, device=memory.keep.device))
+        B, like = memory.keep.shape[0], cast(ModernMemory, memory).cross[0].keys
+        past = tuple(cast(DecoderLayer, layer).attention.start(B, beam, like) for layer in self.decoder)
+        return ModernState(past, Lineage.empty(B, beam, like.device))
 
     def step(self, prev: Tensor, memory: Memory, state: State, want_weights: bool = False) -> Step:
         """One target position, what later ones need of it kept in the state."""
         memory, state = cast(ModernMemory, memory), cast(ModernState, state)
-        x = self._embed(self.tgt_embed, prev[:, None])  # (R, 1, D)
-        turn = rope.rotation(state.position, self.d_head, x.dtype)[:, None, None]
-        keep, src_keep = self._step_keep(state.past[0]), masks.padding(memory.keep)
+        x = self._embed(self.tgt_embed, prev.view(memory.keep.shape[0], -1))  # (B, K, D)
+        lineage, position = state.lineage.append(), torch.full((1,), state.lineage.t, device=prev.device)
+        turn = rope.rotation(position, self.d_head, x.dtype)
+        keep, src_keep = self._step_keep(lineage), masks.padding(memory.keep)
         after, weights = list[Past](), list[Tensor]()
         for layer, past, source in zip(self.decoder, state.past, memory.cross, strict=True):
             x, now, by_head = cast(DecoderLayer, layer).step(
@@ -269,9 +268,9 @@ class Modern(Seq2Seq):
             )
             after.append(self._needed(now))
             weights += [] if by_head is None else [by_head]
-        features = self.decoder_norm(x)[:, 0].to(self.compute_dtype)
-        looked = torch.stack(weights, dim=1) if want_weights else None
-        return Step(features, ModernState(tuple(after), state.position + 1), looked)
+        features = self.decoder_norm(x).flatten(0, 1).to(self.compute_dtype)
+        looked = torch.stack(weights, dim=1).permute(0, 3, 1, 2, 4).flatten(0, 1) if want_weights else None
+        return Step(features, ModernState(tuple(after), lineage), looked)
 
     def forward(self, batch: Batch) -> Tensor:
         """Features (B, T, D) of all target positions at once, each seeing those before it."""
@@ -299,16 +298,24 @@ class Modern(Seq2Seq):
             case "full" | "linear":
                 return None
 
-    def _step_keep(self, past: Past) -> Tensor | None:
-        """What of the past and itself the next position sees (1, t + 1); None for all that the state holds."""
-        if self.attention != "strided":
-            return None  # under window the state holds no more than it sees
-        positions = torch.arange(past.keys.shape[2] + 1, device=past.keys.device)
-        return self._pattern(positions[-1:], positions)
+    def _step_keep(self, lineage: Lineage) -> Tensor | None:
+        """What of the past and itself the newest position of each hypothesis sees, as `Lineage.keep` has it."""
+        match self.attention:
+            case "linear":
+                return None
+            case "window":
+                return lineage.keep(last=self.window + 1)
+            case "strided":
+                positions = torch.arange(lineage.t, device=lineage.writers.device)
+                seen = self._pattern(positions[-1:], positions)
+                assert seen is not None
+                return lineage.keep(seen[0])
+            case "full":
+                return lineage.keep()
 
     def _needed(self, past: Past) -> Past:
         """What of the past later positions can see."""
-        return past.last(self.window) if self.attention == "window" and isinstance(past, KeysValues) else past
+        return past.last(self.window) if self.attention == "window" and isinstance(past, Cache) else past
 
     def _embed(self, table: nn.Embedding, ids: Tensor) -> Tensor:
         """Dropout(sqrt(d_model) E w): ids (B, Q) -> (B, Q, D) float32."""

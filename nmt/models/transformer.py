@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt.batch import Batch
+from nmt.layers.cache import Cache, Lineage
 from nmt.layers.embedding import LearnedPositions, sinusoids
 from nmt.layers.feedforward import FeedForward
 from nmt.layers.multihead import CrossAttention, KeysValues, SelfAttention
@@ -47,10 +48,10 @@ class TransformerMemory(Memory):
 
 @dataclass(frozen=True)
 class TransformerState(State):
-    """seen: keys and values (R, H, t, C) of the t words so far, for each layer; position (R,) int64: t."""
+    """seen: keys and values of the t words so far, for each layer; lineage: whose words they are."""
 
-    seen: tuple[KeysValues, ...]
-    position: Tensor
+    seen: tuple[Cache, ...]
+    lineage: Lineage
 
 
 class Sublayer(nn.Module):
@@ -109,25 +110,22 @@ class DecoderLayer(nn.Module):
         return self.around_feed_forward(x, self.feed_forward, dtype)
 
     def step(
-        self, x: Tensor, seen: KeysValues, memory: KeysValues, src_keep: Tensor, dtype: torch.dtype
-    ) -> tuple[Tensor, KeysValues, Tensor]:
-        """One position: x (R, 1, D) -> (R, 1, D), keys and values with this position, weights (R, H, S).
-
-        The K hypotheses of a sentence are K queries against its one memory.
+        self, x: Tensor, seen: Cache, keep: Tensor | None, memory: KeysValues, src_keep: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Cache, Tensor]:
+        """One position: x (B, K, D), keep (B, 1, K, N) or None -> (B, K, D), keys and values with this position,
+        weights (B, H, K, S). The K hypotheses of a sentence are K queries against its one memory.
         """
-        R, B = x.shape[0], src_keep.shape[0]
         weights = x.new_empty(0)
 
         def look_back(y: Tensor) -> Tensor:
             nonlocal seen
-            found, seen = self.attention.step(y, seen, None)
+            found, seen = self.attention.step(y, seen, keep)
             return found
 
         def look_at_source(y: Tensor) -> Tensor:
             nonlocal weights
-            found, by_query = self.cross.look(y.view(B, R // B, -1), memory, src_keep)  # (B, K, D), (B, H, K, S)
-            weights = by_query.transpose(1, 2).flatten(0, 1)
-            return found.view(R, 1, -1)
+            found, weights = self.cross.look(y, memory, src_keep)
+            return found
 
         x = self.around_attention(x, look_back, dtype)
         x = self.around_cross(x, look_at_source, dtype)
@@ -191,23 +189,24 @@ class Transformer(Seq2Seq):
     def start(self, memory: Memory, beam: int, max_len: int) -> TransformerState:
         """Nothing seen yet."""
         first = cast(TransformerMemory, memory).cross[0].keys
-        rows = first.shape[0] * beam
-        position = torch.zeros(rows, dtype=torch.int64, device=first.device)
-        nothing = tuple(cast(DecoderLayer, layer).attention.start(rows, first) for layer in self.decoder)
-        return TransformerState(nothing, position)
+        B = first.shape[0]
+        nothing = tuple(cast(DecoderLayer, layer).attention.start(B, beam, first) for layer in self.decoder)
+        return TransformerState(nothing, Lineage.empty(B, beam, first.device))
 
     def step(self, prev: Tensor, memory: Memory, state: State, want_weights: bool = False) -> Step:
         """One target position, the keys and values of earlier ones kept in the state."""
         memory, state = cast(TransformerMemory, memory), cast(TransformerState, state)
-        x = self._embed(self.tgt_embed, self.tgt_positions, prev[:, None], state.position[:, None])  # (R, 1, D)
-        src_keep, seen, weights = masks.padding(memory.keep), [], []
+        lineage, position = state.lineage.append(), torch.full((1,), state.lineage.t, device=prev.device)
+        ids = prev.view(memory.keep.shape[0], -1)  # (B, K)
+        x = self._embed(self.tgt_embed, self.tgt_positions, ids, position)  # (B, K, D)
+        keep, src_keep, seen, weights = lineage.keep(), masks.padding(memory.keep), [], []
         for layer, before, cross in zip(self.decoder, state.seen, memory.cross, strict=True):
-            x, now, by_head = cast(DecoderLayer, layer).step(x, before, cross, src_keep, self.compute_dtype)
+            x, now, by_head = cast(DecoderLayer, layer).step(x, before, keep, cross, src_keep, self.compute_dtype)
             seen.append(now)
             weights.append(by_head)
-        features = self.decoder_norm(x)[:, 0].to(self.compute_dtype)
-        after = TransformerState(tuple(seen), state.position + 1)
-        return Step(features, after, torch.stack(weights, dim=1) if want_weights else None)
+        features = self.decoder_norm(x).flatten(0, 1).to(self.compute_dtype)
+        looked = torch.stack(weights, dim=1).permute(0, 3, 1, 2, 4).flatten(0, 1) if want_weights else None
+        return Step(features, TransformerState(tuple(seen), lineage), looked)
 
     def forward(self, batch: Batch) -> Tensor:
         """Features (B, T, D) of all target positions at once, each seeing those before it."""

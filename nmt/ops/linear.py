@@ -13,11 +13,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nmt.ops.ready import ready_product
+
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (..., I) times weight (O, I) transposed, plus bias (O,): (..., O) in the dtype of x, whatever that of the
     parameters.
     """
+    if (made := ready_product(x, weight, bias)) is not None:
+        return made
     if torch.is_grad_enabled() and _through_onednn(x) and weight.dtype == x.dtype:
         return _OneDNNLinear.apply(x, weight, bias)  # pyright: ignore[reportReturnType]
     return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
@@ -27,11 +31,15 @@ def product(rows: Tensor, matrix: Tensor) -> Tensor:
     """rows (..., I) times matrix (O, I) transposed: (..., O), both of one dtype. For hand-written passes: autograd does
     not see through it everywhere.
     """
+    if (made := ready_product(rows, matrix, None)) is not None:
+        return made
     return _onednn(rows, matrix, None) if _through_onednn(rows) else rows @ matrix.T
 
 
 def add_product_(total: Tensor, rows: Tensor, matrix: Tensor) -> Tensor:
     """total (B, O) += rows (B, I) times matrix (O, I) transposed, a product in the dtype of the matrix; gives total."""
+    if (made := ready_product(rows, matrix, None)) is not None:
+        return total.add_(made)
     if total.dtype == matrix.dtype == rows.dtype and not _through_onednn(rows):
         return total.addmm_(rows, matrix.T)
     return total.add_(product(rows.to(matrix.dtype), matrix))

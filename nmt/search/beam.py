@@ -2,21 +2,29 @@
 
 The device chooses, the host keeps the books: every step ends in one small transfer with what was chosen, from which the
 host writes back-pointers, fills the pools of finished hypotheses and says which sentences are done. Those leave the
-batch at once.
+batch, a few at a time.
 """
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nmt.batch import BOS, EOS, PAD
 from nmt.errors import UsageError
-from nmt.models.contract import Seq2Seq
+from nmt.models.contract import Going, Seq2Seq
+from nmt.ops.top import largest
 from nmt.recipe import SearchConfig
 from nmt.search.books import Books, Report
 from nmt.search.hypothesis import Hypothesis
 from nmt.search.stepper import Outlook, Stepper, at_rest, count_prefix, count_source, not_finite, to_host
+
+_CROWD = 7 / 8
+"""Sentences that are done leave the batch once no more than this share of it is still searched: leaving copies what the
+others keep, staying is computed in vain.
+"""
 
 
 @dataclass(frozen=True)
@@ -95,29 +103,30 @@ def _search(
     total = torch.full((src.shape[0], K), -torch.inf, device=device)
     total[:, 0] = 0.0  # the K rows of a sentence are the same one at first
     room = torch.full((src.shape[0],), K, dtype=torch.int64, device=device)  # hypotheses that have not ended, at most
+    sentence = books.active  # of each position in the batch
+    living = np.arange(len(sentence))  # positions of those that are still searched
     for t in range(1, capacity + 1):
         outlook = stepper.step()
-        B = total.shape[0]
-        may_end = torch.from_numpy(books.min_len[books.active] < t).to(device, non_blocking=True)
+        may_end = torch.from_numpy(books.min_len[sentence] < t).to(device, non_blocking=True)
         chosen = _choose(outlook.logits, outlook.log_z, total, room, may_end, exact=False)
-        report = _report(chosen, outlook)
+        report = _report(chosen, outlook, living)
         if report.broken:
             raise not_finite(t)
         if report.tied:
             chosen = _choose(outlook.logits, outlook.log_z, total, room, may_end, exact=True)
-            report = _report(chosen, outlook)
+            report = _report(chosen, outlook, living)
 
-        staying = books.enter(t, report)
-        if len(staying) == 0:
+        living = living[books.enter(t, report)]
+        if len(living) == 0:
             break
         parent, token, total, room = chosen.parent, chosen.token, chosen.total, chosen.room
-        first = torch.arange(B, device=device)[:, None] * K
         sentences = None
-        if len(staying) < B:
-            sentences = torch.from_numpy(staying).to(device)
-            parent, token, total, room, first = (x[sentences] for x in (parent, token, total, room, first))
-        rows = None if K == 1 and sentences is None else (first + parent).view(-1)
-        stepper.follow(token, rows, sentences)
+        if len(living) <= _CROWD * len(sentence):
+            sentence = sentence[living]
+            sentences = torch.from_numpy(living).to(device)
+            parent, token, total, room = (x[sentences] for x in (parent, token, total, room))
+            living = np.arange(len(living))
+        stepper.follow(token, Going(sentences, parent if K > 1 else None))
     return books.close()
 
 
@@ -126,13 +135,13 @@ def _choose(logits: Tensor, log_z: Tensor, total: Tensor, room: Tensor, may_end:
     may_end (B,).
 
     Each row's best K + 3 words (three of them may be PAD, BOS and EOS) are taken by their raw logits: within a row
-    these rank as the log-probabilities do, so no (R, V) copy of log-probabilities is made. `topk` keeps any of several
+    these rank as the log-probabilities do, so no (R, V) copy of log-probabilities is made. `largest` keeps any of several
     equal logits at its edge; where that could matter `tied` says so, and `exact` keeps the lowest ids, at the price of
     more passes.
     """
     B, K = total.shape
     n = min(K + 3, logits.shape[1])
-    values, ids = logits.topk(min(n + 1, logits.shape[1]), dim=1)  # (R, n + 1), the last one only to see a tie
+    values, ids = largest(logits, min(n + 1, logits.shape[1]))  # (R, n + 1), the last one only to see a tie
     edge, beyond = values[:, n - 1], values[:, n] if values.shape[1] > n else None
     if exact:
         above, at_edge = logits > edge[:, None], logits == edge[:, None]
@@ -176,8 +185,8 @@ def _choose(logits: Tensor, log_z: Tensor, total: Tensor, room: Tensor, may_end:
     )
 
 
-def _report(chosen: _Chosen, outlook: Outlook) -> Report:
-    """The step's choices on the host, in one transfer."""
+def _report(chosen: _Chosen, outlook: Outlook, living: NDArray[np.int64]) -> Report:
+    """The step's choices for the living sentences on the host, in one transfer."""
     B, K = chosen.total.shape
     cover = torch.zeros_like(chosen.total) if outlook.cover is None else outlook.cover
     columns = [chosen.parent, chosen.token, chosen.log_prob, chosen.total]
@@ -185,7 +194,8 @@ def _report(chosen: _Chosen, outlook: Outlook) -> Report:
     columns.append(torch.stack([chosen.tied, chosen.broken], 1))
     if outlook.weights is not None:
         columns.append(outlook.weights)
-    parent, token, log_prob, total, ends, end_parent, end_log_prob, cover, flags, *weights = to_host(columns)
+    found = [table[living] if len(living) < B else table for table in to_host(columns)]
+    parent, token, log_prob, total, ends, end_parent, end_log_prob, cover, flags, *weights = found
     return Report(
         parent=parent,
         token=token,
@@ -195,7 +205,7 @@ def _report(chosen: _Chosen, outlook: Outlook) -> Report:
         end_parent=end_parent,
         end_log_prob=end_log_prob,
         cover=cover,
-        weights=weights[0].reshape(B, K, -1) if weights else None,
+        weights=weights[0].reshape(len(living), K, -1) if weights else None,
         tied=bool(flags[:, 0].any()),
         broken=bool(flags[:, 1].any()),
     )

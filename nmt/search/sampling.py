@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nmt.batch import BOS, EOS, PAD
 from nmt.errors import UsageError
-from nmt.models.contract import Seq2Seq
+from nmt.models.contract import Going, Seq2Seq
 from nmt.recipe import SearchConfig
 from nmt.search.hypothesis import Hypothesis
 from nmt.search.penalty import length_divisor
@@ -122,12 +122,11 @@ def _sample(
             break
         active = active[staying]
         if len(staying) == len(going):
-            stepper.follow(token)
+            stepper.follow(token, Going())
             continue
         sentences = torch.from_numpy(staying).to(device)
-        rows = (sentences[:, None] * n + torch.arange(n, device=device)).view(-1)
         uniform = uniform[sentences]
-        stepper.follow(token[sentences], rows, sentences)
+        stepper.follow(token[sentences], Going(sentences))
     return [[one.hypothesis(config) for one in of_sentence] for of_sentence in drawn]
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from nmt.batch import BOS, EOS, PAD
 from nmt.errors import ModelError, UsageError
-from nmt.models.contract import Seq2Seq, select_rows
+from nmt.models.contract import Going, Seq2Seq, follow, select_rows
+from nmt.ops.top import log_normalizer
 from nmt.recipe import SearchConfig
 from nmt.search.limits import Limits
 from nmt.search.penalty import coverage
@@ -87,23 +88,19 @@ class Stepper:
                 )
             self._attended = weights if self._attended is None else self._attended + weights
             cover = coverage(self._attended, self.memory.keep, self.config.coverage_penalty)
-        log_z = logits.logsumexp(1, keepdim=True)
+        log_z = log_normalizer(logits)
         return Outlook(self.limits.apply(logits, log_z), log_z, weights if self.want_weights else None, cover)
 
-    def follow(self, token: Tensor, rows: Tensor | None = None, sentences: Tensor | None = None) -> None:
-        """Goes on with the pieces `token` (B', K) after the hypotheses `rows` (B' * K,) of the sentences (B',).
-
-        None for rows or sentences: all of them, as they are.
-        """
-        if sentences is not None:
-            self.memory = select_rows(self.memory, sentences)
-            self.B = token.shape[0]
-        if rows is not None:
-            self.state = select_rows(self.state, rows)
-            if self._attended is not None:
-                self._attended = self._attended.flatten(0, 1)[rows].view(self.B, self.K, -1)
-        self.prev = token.reshape(-1)
-        self.limits.follow(self.prev, rows, sentences)
+    def follow(self, token: Tensor, going: Going) -> None:
+        """Goes on with the pieces `token` (B', K) after the hypotheses that go on."""
+        rows = going.rows(self.K)
+        if going.sentences is not None:
+            self.memory = select_rows(self.memory, going.sentences)
+        self.state = follow(self.state, going, self.K)
+        if rows is not None and self._attended is not None:
+            self._attended = self._attended.flatten(0, 1)[rows].unflatten(0, (-1, self.K))
+        self.B, self.prev = token.shape[0], token.reshape(-1)
+        self.limits.follow(self.prev, rows, going.sentences)
 
 
 def count_source(src: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,0 +1,144 @@
+"""Keys and values of the words so far, one memory for all hypotheses of a sentence.
+
+What a hypothesis wrote stays where it was written. When another one goes on after it, no keys and values are copied:
+`writers` says, for every position of a hypothesis, which of the K wrote what it goes back to, and attention looks at
+what all K wrote, seeing only that. With K = 5 this reads as much memory as five copies would hold, and a step writes
+one position instead of moving all of them.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+_ROOM = 16
+"""Positions that a cache begins with; where they are not enough it doubles."""
+
+
+@dataclass(frozen=True)
+class Going:
+    """Which hypotheses go on: those at `parents` (B', K), numbers in 0 .. K - 1, of the sentences (B',).
+
+    None for sentences: all of them; None for parents: each goes on after itself.
+    """
+
+    sentences: Tensor | None = None
+    parents: Tensor | None = None
+
+    def rows(self, K: int) -> Tensor | None:
+        """The same as rows of R = B * K hypotheses side by side, (B' * K,); None for all as they are."""
+        if self.parents is None and self.sentences is None:
+            return None
+        if self.parents is None:
+            assert self.sentences is not None
+            return (self.sentences[:, None] * K + torch.arange(K, device=self.sentences.device)).view(-1)
+        first = torch.arange(self.parents.shape[0], device=self.parents.device)
+        return ((first if self.sentences is None else self.sentences)[:, None] * K + self.parents).view(-1)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Keys and values of one layer: `held` positions so far, from the `first` that anything can still see.
+
+    keys, values (B, G, N, K, C): room for N positions of K hypotheses; with what lies beyond `held` nothing is said.
+
+    In inference mode a step writes into the tensors it was given, so a cache is good for one next step; elsewhere it
+    copies them, and autograd can follow.
+    """
+
+    keys: Tensor
+    values: Tensor
+    held: int = 0
+    first: int = 0
+
+    @classmethod
+    def empty(cls, B: int, K: int, G: int, C: int, like: Tensor) -> Self:
+        """For B sentences with K hypotheses each, on the device and in the dtype of `like`."""
+        return cls(*(like.new_empty((B, G, _ROOM, K, C)) for _ in "kv"))
+
+    def append(self, keys: Tensor, values: Tensor) -> Self:
+        """With one position more, (B, G, K, C) each."""
+        if not torch.is_inference_mode_enabled():
+            seen = slice(self.first, self.held)
+            keys = torch.cat([self.keys[:, :, seen], keys[:, :, None]], 2)
+            values = torch.cat([self.values[:, :, seen], values[:, :, None]], 2)
+            return dataclasses.replace(self, keys=keys, values=values, held=keys.shape[2], first=0)
+        here = self._with_room(None) if self.held == self.keys.shape[2] else self
+        here.keys[:, :, here.held] = keys
+        here.values[:, :, here.held] = values
+        return dataclasses.replace(here, held=here.held + 1)
+
+    def last(self, n: int) -> Self:
+        """The last n positions, or all where there are fewer."""
+        return dataclasses.replace(self, first=max(self.first, self.held - n))
+
+    def visible(self) -> tuple[Tensor, Tensor]:
+        """Keys and values as attention takes them, position by position what each of the K wrote: (B, G, n * K, C)."""
+        keys, values = (tensor[:, :, self.first : self.held].flatten(2, 3) for tensor in (self.keys, self.values))
+        return keys, values
+
+    def follow(self, going: Going) -> Self:
+        """Of the sentences that go on; whose words a hypothesis goes back to is for `Writers` to say."""
+        return self if going.sentences is None else self._with_room(going.sentences)
+
+    def _with_room(self, sentences: Tensor | None) -> Self:
+        """What of it is needed, with room for as much again."""
+        n = self.held - self.first
+
+        def copied(old: Tensor) -> Tensor:
+            used = old[:, :, self.first : self.held]
+            used = used if sentences is None else used[sentences]
+            B, G, _, K, C = used.shape
+            new = old.new_empty((B, G, max(_ROOM, 2 * n), K, C))
+            new[:, :, :n] = used
+            return new
+
+        return dataclasses.replace(self, keys=copied(self.keys), values=copied(self.values), held=n, first=0)
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Whose words each hypothesis goes back to: writers (B, K, t) int64, the number 0 .. K - 1 of the one that wrote
+    each of the t positions so far.
+    """
+
+    writers: Tensor
+
+    @classmethod
+    def empty(cls, B: int, K: int, device: torch.device) -> Self:
+        """Before the first position."""
+        return cls(torch.empty((B, K, 0), dtype=torch.int64, device=device))
+
+    @property
+    def t(self) -> int:
+        """Positions so far."""
+        return self.writers.shape[2]
+
+    def append(self) -> Self:
+        """With one position more, which each hypothesis writes itself."""
+        B, K, _ = self.writers.shape
+        own = torch.arange(K, device=self.writers.device)[:, None].expand(B, K, 1)
+        return dataclasses.replace(self, writers=torch.cat([self.writers, own], 2))
+
+    def keep(self, positions: Tensor | None = None, last: int | None = None) -> Tensor | None:
+        """What each hypothesis sees of all that `Cache.visible` gives, (B, 1, K, n * K); None: all of it.
+
+        positions (t,) bool: of these alone; last: where the caches hold the last n positions.
+        """
+        writers = self.writers if last is None else self.writers[:, :, -last:]
+        B, K, n = writers.shape
+        if K == 1:
+            return None if positions is None else positions[None, None, None]
+        seen = writers[:, :, :, None] == torch.arange(K, device=writers.device)
+        if positions is not None:
+            seen = seen & positions[:, None]
+        return seen.view(B, 1, K, n * K)
+
+    def follow(self, going: Going) -> Self:
+        """Of the hypotheses that go on."""
+        writers = self.writers if going.sentences is None else self.writers[going.sentences]
+        if going.parents is not None:
+            writers = writers.gather(1, going.parents[:, :, None].expand(-1, -1, writers.shape[2]))
+        return dataclasses.replace(self, writers=writers)

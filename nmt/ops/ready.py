@@ -1,0 +1,108 @@
+"""Matrices made ready once for the many small products of a search on a CPU.
+
+A search multiplies a few hundred rows by the same matrices at every step. oneDNN, which torch carries, does that from a
+layout of its own, in float32 or bfloat16; and in whole numbers of 8 bits:
+
+    x W^T + b  ~=  s_x * ((q_x . q_w) * s_w) + b,      q = round(x / s),  s = max |x| / 127
+
+with a scale s_w for each row of W (an output) and a scale s_x for each row of x alone, so that what else is in the
+batch changes nothing. Sums of products are exact there (32 bits); scales, bias and result are float32.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Precision = Literal["float32", "bfloat16", "int8"]
+
+_ZERO = 128
+"""What stands for 0 among the unsigned numbers that the processor's instruction takes for x."""
+
+
+def has_int8() -> bool:
+    """Whether this processor sums products of 8 bits in 32 without loss: others may saturate at 16."""
+    return torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()  # noqa: SLF001
+
+
+class Ready:
+    """The matrices of one model, each made ready when it is first used; `using` puts them to use."""
+
+    def __init__(self, model: nn.Module, precision: Precision) -> None:
+        """The parameters of the model must neither change nor go from now on."""
+        self.precision: Precision = precision
+        self._owned = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+        self._matrices: dict[tuple[int, ...], _Floats | _Bytes] = {}
+
+    @contextmanager
+    def using(self) -> Iterator[None]:
+        """While it lasts, `ops.linear` takes these in this thread, outside autograd."""
+        token = _ACTIVE.set(self)
+        try:
+            yield
+        finally:
+            _ACTIVE.reset(token)
+
+    def product(self, x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor | None:
+        """x (..., I) times matrix (O, I) transposed, plus bias (O,); None where the matrix is none of the model's, or x
+        of another type than this is for.
+        """
+        if x.dtype is not (torch.bfloat16 if self.precision == "bfloat16" else torch.float32):
+            return None
+        key = (matrix.data_ptr(), *matrix.shape, *matrix.stride())
+        found = self._matrices.get(key)
+        if found is None:
+            if matrix.dim() != 2 or matrix.untyped_storage().data_ptr() not in self._owned:
+                return None
+            kind = _Bytes if self.precision == "int8" else _Floats
+            found = self._matrices[key] = kind(matrix.detach().to(x.dtype))
+        return found.product(x, None if bias is None else bias.to(x.dtype))
+
+
+_ACTIVE: ContextVar[Ready | None] = ContextVar("ready", default=None)
+
+
+def ready_product(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor | None:
+    """By the matrices in use; None where none are, or as `Ready.product` says."""
+    ready = _ACTIVE.get()
+    return None if ready is None or torch.is_grad_enabled() else ready.product(x, matrix, bias)
+
+
+class _Floats:
+    """A matrix (O, I) in oneDNN's layout, in its own type."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous())  # noqa: SLF001
+
+    def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, bias, "none", [], "")  # noqa: SLF001
+
+
+class _Bytes:
+    """A matrix (O, I) as whole numbers from -127 to 127, with a scale for each output."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.scales, numbers = _scaled(matrix)
+        self.packed = torch.ops.onednn.qlinear_prepack(numbers.round_().to(torch.int8), None)
+        self.scales = self.scales[:, 0].contiguous()
+        self.zeros = torch.zeros(len(matrix), dtype=torch.int32)
+
+    def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        scales, numbers = _scaled(rows)
+        # Rounded by the half that is added with the zero: conversion cuts off.
+        numbers = numbers.add_(_ZERO + 0.5).to(torch.uint8)
+        y = torch.ops.onednn.qlinear_pointwise(
+            numbers, 1.0, _ZERO, self.packed, self.scales, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        y = y.mul_(scales) if bias is None else torch.addcmul(bias, y, scales)
+        return y.view(*x.shape[:-1], y.shape[-1])
+
+
+def _scaled(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Scales (N, 1) and rows (N, I) / scales, which lie between -127 and 127."""
+    scales = rows.abs().amax(1, keepdim=True).clamp_(min=torch.finfo(rows.dtype).tiny * 127).div_(127.0)
+    return scales, rows / scales
