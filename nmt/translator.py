@@ -9,10 +9,11 @@ Lines are taken in windows; within a window sentences are sorted by length, so t
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import torch
 
@@ -22,12 +23,14 @@ from nmt.errors import EnvironmentFault, UsageError
 from nmt.model_file import ModelFile, build, read_model
 from nmt.models.contract import Seq2Seq
 from nmt.ops.choose import choose_device, translation_dtype, translation_kernels
+from nmt.ops.ready import Precision, Ready, worth_readying
 from nmt.recipe import SearchConfig
 from nmt.search.beam import search
 from nmt.search.ensemble import Ensemble
 from nmt.search.hypothesis import Hypothesis
 from nmt.search.sampling import Sampling, sample
 from nmt.translation import Candidate, Translation
+from nmt.workers import Workers
 
 WINDOW_LINES = 1024
 WINDOW_CHARACTERS = 1 << 20
@@ -73,6 +76,10 @@ class _How:
         return self.n_best if self.sampling else self.config.beam
 
 
+_Job = tuple[list[_Part], _How]
+"""A batch and how to search it."""
+
+
 class Translator:
     """A model with its tokenizers, ready to translate."""
 
@@ -85,11 +92,18 @@ class Translator:
         *,
         max_pieces: int = 100,
         tgt_language: str = "",
+        ready: Ready | None = None,
+        workers: int = 1,
     ) -> None:
-        """`max_pieces` of a source sentence, end of sentence not counted; longer lines are translated in parts."""
+        """`max_pieces` of a source sentence, end of sentence not counted; longer lines are translated in parts.
+
+        ready: the model's matrices as the search uses them; workers: processes that search.
+        """
         self.model, self.config, self.max_pieces = model.eval(), config, max_pieces
         self.src_tokenizer, self.tgt_tokenizer = src_tokenizer, tgt_tokenizer
         self.device = next(model.parameters()).device
+        self._ready, self._n_workers = ready, workers
+        self._workers: Workers[_Job, list[list[Hypothesis]]] | None = None
         self._space = "" if re.split("[-_]", tgt_language)[0].lower() in _UNSPACED else " "
 
     @classmethod
@@ -98,14 +112,22 @@ class Translator:
         paths: Path | Sequence[Path],
         *,
         device: str = "auto",
-        dtype: Literal["float32", "bfloat16"] | None = None,
+        precision: Precision | None = None,
+        workers: int = 1,
     ) -> Self:
         """The translator in a model file, or in several: an ensemble (search/ensemble.py) of any kinds of model.
 
         Lines longer than the recipe's corpus.max_len, which it never saw, go in parts. Of an ensemble the search
-        section is that of the first file, and the least max_len counts. `device` is auto, cpu or cuda; `dtype` None is
-        the recipe's compute.dtype on a GPU and float32 elsewhere. UsageError where the vocabularies of several differ,
-        ModelError for a file that is missing or damaged, EnvironmentFault for a device that is not there.
+        section is that of the first file, and the least max_len counts.
+
+        device     auto, cpu or cuda
+        precision  of matrix products: float32, bfloat16, or on CPUs int8 (ops/ready.py); None is the recipe's
+                   compute.dtype on a GPU and float32 elsewhere
+        workers    processes that search, on a CPU: copies of this one with a thread each, made by the first window of
+                   lines that is worth it
+
+        UsageError where the vocabularies of several differ, ModelError for a file that is missing or damaged,
+        EnvironmentFault for a device or a precision that is not there.
         """
         paths = [paths] if isinstance(paths, Path) else list(paths)
         if not paths:
@@ -114,14 +136,17 @@ class Translator:
         first, *others = [read_model(path) for path in paths]
         for path, other in zip(paths[1:], others, strict=True):
             _check_vocabularies(paths[0], first, path, other)
-        models = [_ready(m, where, dtype) for m in (first, *others)]
+        models = [_built(m, where, precision) for m in (first, *others)]
+        model = models[0] if len(models) == 1 else Ensemble(models)
         return cls(
-            models[0] if len(models) == 1 else Ensemble(models),
+            model,
             first.src_tokenizer,
             first.tgt_tokenizer,
             first.recipe.search,
             max_pieces=max(1, min(m.recipe.corpus.max_len for m in (first, *others)) - 1),
             tgt_language=first.recipe.corpus.tgt,
+            ready=Ready(model, precision or "float32") if worth_readying(where, precision or "float32") else None,
+            workers=workers if where.type == "cpu" else 1,
         )
 
     def translate(
@@ -229,15 +254,30 @@ class Translator:
     def _search(self, units: list[_Part], how: _How) -> list[list[Hypothesis]]:
         """The hypotheses of every unit; longest first, so that a lack of memory shows at once."""
         order = sorted(range(len(units)), key=lambda i: -len(units[i].ids))
-        found: list[list[Hypothesis]] = [[] for _ in units]
+        batches = list[list[int]]()
         while order:
             n_tokens = (len(units[order[0]].ids) + 1) * how.width
             n_rows = max(1, min(how.batch, _BATCH_TOKENS // n_tokens))
-            rows, order = order[:n_rows], order[n_rows:]
-            bests = self._search_rows([units[i] for i in rows], how)
+            batches.append(order[:n_rows])
+            order = order[n_rows:]
+        jobs = [([units[i] for i in rows], how) for rows in batches]
+        found: list[list[Hypothesis]] = [[] for _ in units]
+        for rows, bests in zip(batches, self._do(jobs), strict=True):
             for i, best in zip(rows, bests, strict=True):
                 found[i] = best
         return found
+
+    def _do(self, jobs: list[_Job]) -> list[list[list[Hypothesis]]]:
+        """All batches, by several processes where there are several batches."""
+        if self._n_workers < 2 or len(jobs) < 2:
+            return [self._search_rows(rows, how) for rows, how in jobs]
+        if self._workers is None:
+            self._workers = Workers(self._n_workers, self._work)
+        return self._workers.map(jobs)
+
+    def _work(self, job: _Job) -> list[list[Hypothesis]]:
+        """A batch in a process of its own."""
+        return self._search_rows(*job)
 
     def _search_rows(self, rows: list[_Part], how: _How) -> list[list[Hypothesis]]:
         """One batch, halved where the memory is too small for it: a line is never lost to its neighbours."""
@@ -246,10 +286,11 @@ class Translator:
             forced = any(part.prefix_ids for part in rows)
             prefix = pad_rows([part.prefix_ids for part in rows]).to(self.device) if forced else None
             n, weights = how.n_best, how.want_weights
-            if how.sampling is None:
-                return search(self.model, src, how.config, n_best=n, prefix=prefix, want_weights=weights)
-            keys = [part.key for part in rows]
-            return sample(self.model, src, how.config, how.sampling, keys, n=n, prefix=prefix, want_weights=weights)
+            with self._ready.using() if self._ready else nullcontext():
+                if how.sampling is None:
+                    return search(self.model, src, how.config, n_best=n, prefix=prefix, want_weights=weights)
+                keys = [part.key for part in rows]
+                return sample(self.model, src, how.config, how.sampling, keys, n=n, prefix=prefix, want_weights=weights)
         except (torch.OutOfMemoryError, MemoryError):
             if len(rows) == 1:
                 kind, flag = ("beam", "--beam") if how.sampling is None else ("samples", "--n-best")
@@ -329,12 +370,13 @@ class Translator:
         return [word if piece == SPECIALS[UNK] else piece for piece, word in zip(pieces, part.words, strict=True)]
 
 
-def _ready(m: ModelFile, device: torch.device, dtype: Literal["float32", "bfloat16"] | None) -> Seq2Seq:
+def _built(m: ModelFile, device: torch.device, precision: Precision | None) -> Seq2Seq:
     """The model of a file on the device, with the precision and the kernels that it translates with."""
-    chosen = dtype or translation_dtype(device, m.recipe.compute.dtype)
-    compute = m.recipe.compute.model_copy(update={"dtype": chosen})
+    chosen = precision or translation_dtype(device, m.recipe.compute.dtype)
+    dtype = "float32" if chosen == "int8" else chosen  # of everything but the products
+    compute = m.recipe.compute.model_copy(update={"dtype": dtype})
     model = build(replace(m, recipe=m.recipe.model_copy(update={"compute": compute})), device)
-    model.use(translation_kernels(compute.kernels, device, chosen, model.all_operations()))
+    model.use(translation_kernels(compute.kernels, device, dtype, model.all_operations()))
     return model
 
 

@@ -5,15 +5,13 @@ there than the library torch takes them to by itself (100 against 83 GFLOP/s a c
 bfloat16 products are oneDNN's already.
 """
 
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nmt.ops.ready import ready_product
+from nmt.ops.ready import onednn_is_faster, ready_product
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -45,19 +43,8 @@ def add_product_(total: Tensor, rows: Tensor, matrix: Tensor) -> Tensor:
     return total.add_(product(rows.to(matrix.dtype), matrix))
 
 
-@cache
-def _onednn_is_faster() -> bool:
-    """Whether this processor is AMD's and this torch can be asked for oneDNN's product."""
-    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
-        return False
-    try:
-        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-
-
 def _through_onednn(x: Tensor) -> bool:
-    return x.dtype == torch.float32 and x.device.type == "cpu" and _onednn_is_faster()
+    return x.dtype == torch.float32 and x.device.type == "cpu" and onednn_is_faster()
 
 
 def _onednn(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:

@@ -12,10 +12,14 @@ batch changes nothing. Sums of products are exact there (32 bits); scales, bias 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from nmt.errors import EnvironmentFault
 
 Precision = Literal["float32", "bfloat16", "int8"]
 
@@ -23,9 +27,34 @@ _ZERO = 128
 """What stands for 0 among the unsigned numbers that the processor's instruction takes for x."""
 
 
-def has_int8() -> bool:
-    """Whether this processor sums products of 8 bits in 32 without loss: others may saturate at 16."""
-    return torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()  # noqa: SLF001
+def worth_readying(device: torch.device, precision: Precision) -> bool:
+    """Whether matrices are to be made ready for this precision here. EnvironmentFault for int8 where it cannot be.
+
+    float32 on AMD's processors alone: on others torch's own products are as fast. int8 only where the processor sums
+    products of 8 bits in 32: others may saturate at 16.
+    """
+    there = device.type == "cpu" and torch.backends.mkldnn.is_available()
+    match precision:
+        case "float32":
+            return there and onednn_is_faster()
+        case "bfloat16":
+            return there
+        case "int8":
+            if not (there and torch.cpu._is_vnni_supported()):  # noqa: SLF001
+                what = "int8 is for CPUs" if device.type != "cpu" else "this processor has no fast int8 (VNNI)"
+                raise EnvironmentFault(what, "use --precision bfloat16 or float32")
+            return True
+
+
+@cache
+def onednn_is_faster() -> bool:
+    """Whether float32 products are faster through oneDNN: on AMD's processors, where this torch can be asked for it."""
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return False
+    try:
+        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
 
 
 class Ready:

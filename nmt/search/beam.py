@@ -135,9 +135,8 @@ def _choose(logits: Tensor, log_z: Tensor, total: Tensor, room: Tensor, may_end:
     may_end (B,).
 
     Each row's best K + 3 words (three of them may be PAD, BOS and EOS) are taken by their raw logits: within a row
-    these rank as the log-probabilities do, so no (R, V) copy of log-probabilities is made. `largest` keeps any of several
-    equal logits at its edge; where that could matter `tied` says so, and `exact` keeps the lowest ids, at the price of
-    more passes.
+    these rank as the log-probabilities do. `largest` keeps any of several equal logits at its edge; where that could
+    matter `tied` says so, and `exact` keeps the lowest ids, at the price of more passes.
     """
     B, K = total.shape
     n = min(K + 3, logits.shape[1])

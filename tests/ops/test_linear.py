@@ -15,7 +15,7 @@ def test_onednn_gives_the_product_and_its_gradients(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], with_bias: bool
 ) -> None:
     """Forward and every gradient within float32's rounding of the same in float64."""
-    monkeypatch.setattr(ops, "_onednn_is_faster", lambda: True)
+    monkeypatch.setattr(ops, "onednn_is_faster", lambda: True)
     torch.manual_seed(3)
     x, weight, bias = torch.randn(shape), torch.randn(6, 5), torch.randn(6) if with_bias else None
     given = torch.randn(*shape[:-1], 6)
@@ -33,7 +33,7 @@ def test_onednn_gives_the_product_and_its_gradients(
 @pytest.mark.skipif(not there, reason="this torch has no oneDNN")
 def test_product_and_add_product(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a matrix that is a transposed view and rows that are a slice, as the recurrences have them."""
-    monkeypatch.setattr(ops, "_onednn_is_faster", lambda: True)
+    monkeypatch.setattr(ops, "onednn_is_faster", lambda: True)
     torch.manual_seed(4)
     rows, matrix, total = torch.randn(4, 12)[:, 3:8], torch.randn(5, 6).T, torch.randn(4, 9)
     wanted = rows.double() @ matrix.T.double()
