@@ -6,7 +6,8 @@ import sys
 
 def main() -> None:
     """Runs the command line and ends the process with its exit code."""
-    from nmt.cli import leave, run
+    from nmt.cli import run
+    from nmt.cli_errors import leave
 
     code = run(sys.argv[1:])
     leave(code)
