@@ -137,7 +137,9 @@ def translate(
     alignments: options.Alignments = False,
     as_json: options.JsonLines = False,
     device: options.DeviceOption = options.Device.auto,
+    precision: options.PrecisionOption = None,
     batch: options.BatchSize = None,
+    workers: options.SearchWorkers = None,
     overrides: options.SearchOverrides = None,
 ) -> None:
     """Translate standard input to standard output.
@@ -160,7 +162,9 @@ def translate(
             alignments=alignments,
             as_json=as_json,
             device=device.value,
+            precision=precision.value if precision else None,
             batch=batch,
+            workers=workers,
             sample=sample,
             temperature=temperature,
             top_k=top_k,

@@ -10,6 +10,14 @@ from typing import Annotated
 import typer
 
 
+class Precision(StrEnum):
+    """The type of matrix products in a search."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    int8 = "int8"
+
+
 class Device(StrEnum):
     """Where a model runs."""
 
@@ -85,6 +93,16 @@ Alignments = Annotated[bool, typer.Option("--alignments", help="Say which words 
 JsonLines = Annotated[bool, typer.Option("--json", help="Print a JSON object for each line.")]
 BatchSize = Annotated[
     int | None, typer.Option("--batch", metavar="N", min=1, help="Sentences at a time.", show_default=False)
+]
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option("--precision", help="Of matrix products; without it float32 on a CPU.", show_default=False),
+]
+SearchWorkers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", metavar="N", min=1, help="Processes that search; without it one a core.", show_default=False
+    ),
 ]
 SearchOverrides = Annotated[
     list[str] | None,

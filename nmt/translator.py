@@ -76,6 +76,14 @@ class _How:
         return self.n_best if self.sampling else self.config.beam
 
 
+@dataclass(frozen=True)
+class _Best:
+    """A hypothesis without its alignment, and for each piece the source piece that it looked at most."""
+
+    hypothesis: Hypothesis
+    looked: list[int] | None
+
+
 _Job = tuple[list[_Part], _How]
 """A batch and how to search it."""
 
@@ -103,7 +111,7 @@ class Translator:
         self.src_tokenizer, self.tgt_tokenizer = src_tokenizer, tgt_tokenizer
         self.device = next(model.parameters()).device
         self._ready, self._n_workers = ready, workers
-        self._workers: Workers[_Job, list[list[Hypothesis]]] | None = None
+        self._workers: Workers[_Job, list[list[_Best]]] | None = None
         self._space = "" if re.split("[-_]", tgt_language)[0].lower() in _UNSPACED else " "
 
     @classmethod
@@ -251,7 +259,7 @@ class Translator:
 
     # --- the search ---------------------------------------------------------------------------------------------------
 
-    def _search(self, units: list[_Part], how: _How) -> list[list[Hypothesis]]:
+    def _search(self, units: list[_Part], how: _How) -> list[list[_Best]]:
         """The hypotheses of every unit; longest first, so that a lack of memory shows at once."""
         order = sorted(range(len(units)), key=lambda i: -len(units[i].ids))
         batches = list[list[int]]()
@@ -260,24 +268,26 @@ class Translator:
             n_rows = max(1, min(how.batch, _BATCH_TOKENS // n_tokens))
             batches.append(order[:n_rows])
             order = order[n_rows:]
+        found: list[list[_Best]] = [[] for _ in units]
         jobs = [([units[i] for i in rows], how) for rows in batches]
-        found: list[list[Hypothesis]] = [[] for _ in units]
         for rows, bests in zip(batches, self._do(jobs), strict=True):
             for i, best in zip(rows, bests, strict=True):
                 found[i] = best
         return found
 
-    def _do(self, jobs: list[_Job]) -> list[list[list[Hypothesis]]]:
+    def _do(self, jobs: list[_Job]) -> list[list[list[_Best]]]:
         """All batches, by several processes where there are several batches."""
         if self._n_workers < 2 or len(jobs) < 2:
-            return [self._search_rows(rows, how) for rows, how in jobs]
+            return [self._do_one(job) for job in jobs]
         if self._workers is None:
-            self._workers = Workers(self._n_workers, self._work)
+            self._workers = Workers(self._n_workers, self._do_one, lambda: torch.set_num_threads(1))
         return self._workers.map(jobs)
 
-    def _work(self, job: _Job) -> list[list[Hypothesis]]:
-        """A batch in a process of its own."""
-        return self._search_rows(*job)
+    def _do_one(self, job: _Job) -> list[list[_Best]]:
+        rows, how = job
+        with self._ready.using() if self._ready else nullcontext():
+            found = self._search_rows(rows, how)
+        return [[_best(part, one) for one in of_part] for part, of_part in zip(rows, found, strict=True)]
 
     def _search_rows(self, rows: list[_Part], how: _How) -> list[list[Hypothesis]]:
         """One batch, halved where the memory is too small for it: a line is never lost to its neighbours."""
@@ -286,11 +296,10 @@ class Translator:
             forced = any(part.prefix_ids for part in rows)
             prefix = pad_rows([part.prefix_ids for part in rows]).to(self.device) if forced else None
             n, weights = how.n_best, how.want_weights
-            with self._ready.using() if self._ready else nullcontext():
-                if how.sampling is None:
-                    return search(self.model, src, how.config, n_best=n, prefix=prefix, want_weights=weights)
-                keys = [part.key for part in rows]
-                return sample(self.model, src, how.config, how.sampling, keys, n=n, prefix=prefix, want_weights=weights)
+            if how.sampling is None:
+                return search(self.model, src, how.config, n_best=n, prefix=prefix, want_weights=weights)
+            keys = [part.key for part in rows]
+            return sample(self.model, src, how.config, how.sampling, keys, n=n, prefix=prefix, want_weights=weights)
         except (torch.OutOfMemoryError, MemoryError):
             if len(rows) == 1:
                 kind, flag = ("beam", "--beam") if how.sampling is None else ("samples", "--n-best")
@@ -302,15 +311,13 @@ class Translator:
 
     # --- after the search ---------------------------------------------------------------------------------------------
 
-    def _candidates(self, part: _Part, hypotheses: list[Hypothesis], alignments: bool) -> list[Candidate]:
-        return [self._candidate(part, hypothesis, alignments) for hypothesis in hypotheses]
+    def _candidates(self, part: _Part, bests: list[_Best], alignments: bool) -> list[Candidate]:
+        return [self._candidate(part, best, alignments) for best in bests]
 
-    def _candidate(self, part: _Part, hypothesis: Hypothesis, alignments: bool) -> Candidate:
+    def _candidate(self, part: _Part, best: _Best, alignments: bool) -> Candidate:
+        hypothesis, looked = best.hypothesis, best.looked
         ids = hypothesis.ids
         pieces = self.tgt_tokenizer.pieces(ids)
-        looked: list[int] | None = None
-        if hypothesis.alignment is not None:
-            looked = hypothesis.alignment[: len(ids), : len(part.ids)].argmax(1).tolist()
         unknown = ids.count(UNK)
         written = list(pieces)
         if unknown and looked is not None and part.words is not None and isinstance(self.tgt_tokenizer, Words):
@@ -378,6 +385,13 @@ def _built(m: ModelFile, device: torch.device, precision: Precision | None) -> S
     model = build(replace(m, recipe=m.recipe.model_copy(update={"compute": compute})), device)
     model.use(translation_kernels(compute.kernels, device, dtype, model.all_operations()))
     return model
+
+
+def _best(part: _Part, found: Hypothesis) -> _Best:
+    looked = None
+    if found.alignment is not None:
+        looked = found.alignment[: len(found.ids), : len(part.ids)].argmax(1).tolist()
+    return _Best(replace(found, alignment=None), looked)
 
 
 def _check_vocabularies(path: Path, first: ModelFile, other_path: Path, other: ModelFile) -> None:

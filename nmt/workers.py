@@ -1,4 +1,4 @@
-"""Processes that work beside this one: copies of it with one thread each, who get jobs and give back what they found.
+"""Processes that work beside this one: copies of it, who get jobs and give back what they found.
 
 A small product of matrices is not worth two threads; two batches of sentences are. A copy is made by fork: it has what
 this process has, without loading it again. It ends with it, whatever ends it.
@@ -12,9 +12,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
-import torch
-
-from nmt.errors import EnvironmentFault, UsageError
+from nmt.errors import EnvironmentFault, NmtError, UsageError
 
 Job = TypeVar("Job")
 Found = TypeVar("Found")
@@ -26,20 +24,20 @@ def can_fork() -> bool:
 
 
 class Workers(Generic[Job, Found]):
-    """`count` processes that do `work`; what it takes and gives goes through pipes."""
+    """`count` processes that `begin` and then do `work`; what it takes and gives goes through pipes."""
 
-    def __init__(self, count: int, work: Callable[[Job], Found]) -> None:
+    def __init__(self, count: int, work: Callable[[Job], Found], begin: Callable[[], None]) -> None:
         if not can_fork():
             raise UsageError("several workers need Linux", "leave out --workers")
         context = multiprocessing.get_context("fork")
-        self._pipes: list[Connection[Any, Any]] = []
+        self._pipes: list[Connection] = []
         self._processes: list[multiprocessing.process.BaseProcess] = []
         for number in range(count):
             here, there = context.Pipe()
             # What a process inherits it must close, or the others would never see the end of their pipes.
             of_others = [*self._pipes, here]
             process = context.Process(
-                target=_serve, args=(there, of_others, work), name=f"worker {number + 1}", daemon=True
+                target=_serve, args=(there, of_others, work, begin), name=f"worker {number + 1}", daemon=True
             )
             process.start()
             there.close()
@@ -49,10 +47,12 @@ class Workers(Generic[Job, Found]):
     def map(self, jobs: Sequence[Job]) -> list[Found]:
         """What was found for each job, in their order; the next job goes to whoever is free.
 
-        Raises what the work raised, and EnvironmentFault where a process is gone; no further call is good then.
+        Raises an NmtError that the work raised, and EnvironmentFault where a process was killed. Any other exception is
+        a fault of the program: the process prints it and ends, and here it is a RuntimeError. No further call is good
+        then.
         """
         found: list[Any] = [None] * len(jobs)
-        waiting, busy = deque(enumerate(jobs)), dict[Connection[Any, Any], int]()
+        waiting, busy = deque(enumerate(jobs)), dict[Connection, int]()
         idle = list(self._pipes)
         while waiting or busy:
             while waiting and idle:
@@ -84,26 +84,28 @@ class Workers(Generic[Job, Found]):
             answer = pipe.recv()
         except (EOFError, OSError):
             raise self._gone(pipe) from None
-        if isinstance(answer, BaseException):
+        if isinstance(answer, NmtError):
             raise answer
         return answer
 
-    def _gone(self, pipe: Any) -> EnvironmentFault:
+    def _gone(self, pipe: Any) -> Exception:
         process = self._processes[self._pipes.index(pipe)]
         process.join(1.0)
-        code = process.exitcode
-        how = f"ended by signal {-code}" if code is not None and code < 0 else f"ended with {code}"
+        code = process.exitcode or 0
+        if code >= 0:
+            return RuntimeError(f"{process.name} ended with {code}: what it says stands above")
         memory = "; the system may have had no memory left for it" if code == -signal.SIGKILL else ""
-        return EnvironmentFault(f"{process.name} {how}{memory}", "try again with fewer: --workers 1")
+        what = f"{process.name} ended by signal {-code}{memory}"
+        return EnvironmentFault(what, "try again with fewer: --workers 1")
 
 
-def _serve(pipe: Any, of_others: Sequence[Any], work: Callable[[Any], Any]) -> None:
+def _serve(pipe: Any, of_others: Sequence[Any], work: Callable[[Any], Any], begin: Callable[[], None]) -> None:
     """The life of a worker: until its pipe ends, which is when the process that wanted it closes it or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the first process decides what it means
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for other in of_others:
         other.close()
-    torch.set_num_threads(1)
+    begin()
     while True:
         try:
             job = pipe.recv()
@@ -111,7 +113,7 @@ def _serve(pipe: Any, of_others: Sequence[Any], work: Callable[[Any], Any]) -> N
             return
         try:
             answer = work(job)
-        except Exception as fault:  # raised again by whoever asked
+        except NmtError as fault:
             answer = fault
         try:
             pipe.send(answer)

@@ -1,6 +1,7 @@
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -14,7 +15,9 @@ from nmt.model_file import ModelFile, write_model
 from nmt.models.build import build_model
 from nmt.recipe import CorpusConfig, Recipe, SearchConfig, TokenizerConfig, TrainConfig
 from nmt.recipe_models import BahdanauConfig, SutskeverConfig
+from nmt.search.sampling import Sampling
 from nmt.translator import Translator
+from nmt.workers import can_fork
 from tests.stand_ins import BREAKS, QUICK, Echo, echo, endless, newlines
 
 
@@ -245,11 +248,39 @@ def test_models_of_different_vocabularies_are_refused(path: Path, tmp_path: Path
 
 
 def test_bfloat16_can_be_asked_for(path: Path) -> None:
-    translator = Translator.load(path, device="cpu", dtype="bfloat16")
+    translator = Translator.load(path, device="cpu", precision="bfloat16")
     assert translator.model.compute_dtype == torch.bfloat16
     assert len(list(translator.translate(LINES))) == len(LINES)
     compute = replace(bahdanau()).recipe.compute
     assert compute.dtype == "float32"
+
+
+@pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="this processor has no fast int8")
+def test_int8_is_near_float32_and_the_same_for_any_batch(path: Path) -> None:
+    lines = LINES * 4
+    exact = list(Translator.load(path, device="cpu").translate(lines))
+    translator = Translator.load(path, device="cpu", precision="int8")
+    found = list(translator.translate(lines))
+    assert [one.score for one in found] != [one.score for one in exact]
+    assert max(abs(a.score - b.score) for a, b in zip(found, exact, strict=True)) < 0.2
+    for batch in (1, 3):
+        again = list(translator.translate(lines, batch=batch))
+        assert [one.translation for one in again] == [one.translation for one in found]
+
+
+@pytest.mark.skipif(not can_fork(), reason="processes are copied on Linux only")
+def test_workers_give_what_one_process_gives(path: Path) -> None:
+    lines = LINES * 30
+    asked: dict[str, Any] = {"batch": 8, "n_best": 2, "alignments": True}
+    truth = list(Translator.load(path, device="cpu").translate(lines, **asked))
+    translator = Translator.load(path, device="cpu", workers=2)
+    found = list(translator.translate(lines, **asked))
+    assert [(one.source, one.hypotheses) for one in found] == [(one.source, one.hypotheses) for one in truth]
+    drawn = [
+        [one.translation for one in made.translate(lines, batch=8, sampling=Sampling(seed=4))]
+        for made in (translator, Translator.load(path, device="cpu"))
+    ]
+    assert drawn[0] == drawn[1]
 
 
 def test_what_cannot_be_loaded_is_refused(path: Path, tmp_path: Path) -> None:

@@ -20,11 +20,15 @@ from pydantic import ValidationError
 from nmt.commands.lines import Inbox, Signals, read, unbuffered, write
 from nmt.corpus.text import LineReport
 from nmt.errors import DataError, UsageError
+from nmt.ops.ready import Precision
+from nmt.processes import cores
 from nmt.recipe import SearchConfig
 from nmt.runs import newest_run
 from nmt.search.sampling import Sampling
+from nmt.training.allocator import keep_memory
 from nmt.translation import Candidate, Translation
 from nmt.translator import Translator
+from nmt.workers import can_fork
 
 _SHOWN = 5
 # JSON need not escape these, and many programs end a line there; they can only stand within strings.
@@ -39,7 +43,9 @@ def translate(
     alignments: bool = False,
     as_json: bool = False,
     device: str = "auto",
+    precision: Precision | None = None,
     batch: int | None = None,
+    workers: int | None = None,
     sample: bool = False,
     temperature: float | None = None,
     top_k: int | None = None,
@@ -53,7 +59,8 @@ def translate(
 ) -> None:
     """Translates stdin to stdout (the process's own by default) with a model file or a run's folder, or the newest run.
 
-    Several models translate together, as an ensemble (`Translator.load`).
+    Several models translate together, as an ensemble (`Translator.load`, which says what precisions there are).
+    `workers` None is one for each core, on a CPU.
     `overrides` are `search.KEY=VALUE`. `say` gets what is not a result: the name of a model that was picked, lines that
     were cut or split. Output and errors as for `translate_stream`; also UsageError, ModelError and EnvironmentFault
     before anything is read.
@@ -64,7 +71,9 @@ def translate(
         run = newest_run(Path("runs"))
         say(f"model: {run}")
         paths = [run / "model.safetensors"]
-    translator = Translator.load(paths, device=device)
+    keep_memory()
+    workers = workers or (cores() if can_fork() else 1)
+    translator = Translator.load(paths, device=device, precision=precision, workers=workers)
     translator.config = overridden(translator.config, overrides)
     translate_stream(
         stdin or sys.stdin.buffer,

@@ -40,7 +40,7 @@ def worth_readying(device: torch.device, precision: Precision) -> bool:
         case "bfloat16":
             return there
         case "int8":
-            if not (there and torch.cpu._is_vnni_supported()):  # noqa: SLF001
+            if not (there and torch.cpu._is_vnni_supported()):
                 what = "int8 is for CPUs" if device.type != "cpu" else "this processor has no fast int8 (VNNI)"
                 raise EnvironmentFault(what, "use --precision bfloat16 or float32")
             return True
@@ -104,26 +104,27 @@ class _Floats:
     """A matrix (O, I) in oneDNN's layout, in its own type."""
 
     def __init__(self, matrix: Tensor) -> None:
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous())  # noqa: SLF001
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous())
 
     def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self.packed, bias, "none", [], "")  # noqa: SLF001
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, bias, "none", [], "")
 
 
 class _Bytes:
     """A matrix (O, I) as whole numbers from -127 to 127, with a scale for each output."""
 
     def __init__(self, matrix: Tensor) -> None:
-        self.scales, numbers = _scaled(matrix)
-        self.packed = torch.ops.onednn.qlinear_prepack(numbers.round_().to(torch.int8), None)
-        self.scales = self.scales[:, 0].contiguous()
+        scales = _scales(matrix)
+        self.packed = torch.ops.onednn.qlinear_prepack((matrix / scales).round_().to(torch.int8), None)
+        self.scales = scales[:, 0].contiguous()
         self.zeros = torch.zeros(len(matrix), dtype=torch.int32)
+        self.raised = torch.full((1, matrix.shape[1]), _ZERO + 0.5)  # by a half, as conversion cuts off
 
     def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        scales, numbers = _scaled(rows)
-        # Rounded by the half that is added with the zero: conversion cuts off.
-        numbers = numbers.add_(_ZERO + 0.5).to(torch.uint8)
+        scales = _scales(rows)
+        # By way of int16: torch converts to that, and that to uint8, many numbers at a time.
+        numbers = torch.addcmul(self.raised, rows, scales.reciprocal()).to(torch.int16).to(torch.uint8)
         y = torch.ops.onednn.qlinear_pointwise(
             numbers, 1.0, _ZERO, self.packed, self.scales, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
@@ -131,7 +132,6 @@ class _Bytes:
         return y.view(*x.shape[:-1], y.shape[-1])
 
 
-def _scaled(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Scales (N, 1) and rows (N, I) / scales, which lie between -127 and 127."""
-    scales = rows.abs().amax(1, keepdim=True).clamp_(min=torch.finfo(rows.dtype).tiny * 127).div_(127.0)
-    return scales, rows / scales
+def _scales(rows: Tensor) -> Tensor:
+    """What each row (N, I) is divided by so that its numbers lie between -127 and 127: (N, 1)."""
+    return rows.abs().amax(1, keepdim=True).clamp_(min=1e-30).div_(127.0)

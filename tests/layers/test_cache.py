@@ -1,0 +1,60 @@
+"""A cache gives attention what copies of keys and values, moved with each hypothesis, would have given."""
+
+import pytest
+import torch
+
+from nmt.layers.cache import Cache, Going, Lineage
+from nmt.ops.dot import attend
+
+B, K, G, C = 4, 3, 2, 5
+
+
+@pytest.mark.parametrize("inference", [True, False])
+@pytest.mark.parametrize("window", [None, 4])
+def test_attention_over_the_cache_is_attention_over_copies(inference: bool, window: int | None) -> None:
+    """Forty steps in which hypotheses follow one another at random and sentences leave."""
+    draw = torch.Generator().manual_seed(3)
+    with torch.inference_mode(inference):
+        cache, lineage = Cache.empty(B, K, G, C, torch.empty(0)), Lineage.empty(B, K, torch.device("cpu"))
+        n, copies = B, list[tuple[torch.Tensor, torch.Tensor]]()  # (R, G, C) a position
+        for t in range(40):
+            key, value, query = (torch.randn(n, heads, K, C, generator=draw) for heads in (G, G, 2 * G))
+            lineage, cache = lineage.append(), cache.append(key, value)
+            copies.append(tuple(x.transpose(1, 2).flatten(0, 1) for x in (key, value)))  # pyright: ignore
+            seen = copies if window is None else copies[-window - 1 :]
+            keys, values = (torch.stack([position[i] for position in seen], 2) for i in range(2))  # (R, G, t, C)
+            truth, _ = attend(query.transpose(1, 2).flatten(0, 1)[:, :, None], keys, values, None)
+            keep = lineage.keep() if window is None else lineage.keep(last=window + 1)
+            found, _ = attend(query, *cache.visible(), keep)
+            torch.testing.assert_close(found.transpose(1, 2).flatten(0, 1), truth[:, :, 0])
+            if window is not None:
+                cache = cache.last(window)
+
+            sentences = torch.tensor([i for i in range(n) if i != t % n]) if t in (9, 20, 33) else None
+            n = n if sentences is None else len(sentences)
+            going = Going(sentences, torch.randint(0, K, (n, K), generator=draw))
+            rows = going.rows(K)
+            assert rows is not None
+            copies = [(key[rows], value[rows]) for key, value in copies]
+            cache, lineage = cache.follow(going), lineage.follow(going)
+        assert lineage.t == 40
+        assert cache.visible()[0].shape[2] == K * min(40, window or 40)
+
+
+def test_one_hypothesis_needs_no_mask() -> None:
+    assert Lineage.empty(B, 1, torch.device("cpu")).append().keep() is None
+
+
+def test_positions_that_a_pattern_hides_are_hidden_for_all() -> None:
+    lineage = Lineage.empty(1, 2, torch.device("cpu")).append().append().append()
+    keep = lineage.keep(torch.tensor([True, False, True]))
+    assert keep is not None
+    assert keep[0, 0].tolist() == [[True, False, False, False, True, False], [False, True, False, False, False, True]]
+
+
+def test_going_says_which_rows() -> None:
+    parents, sentences = torch.tensor([[0, 0], [1, 0]]), torch.tensor([2, 5])
+    assert Going().rows(2) is None
+    assert torch.equal(Going(parents=parents).rows(2), torch.tensor([0, 0, 3, 2]))  # pyright: ignore
+    assert torch.equal(Going(sentences).rows(2), torch.tensor([4, 5, 10, 11]))  # pyright: ignore
+    assert torch.equal(Going(sentences, parents).rows(2), torch.tensor([4, 4, 11, 10]))  # pyright: ignore
