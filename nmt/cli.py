@@ -134,6 +134,7 @@ def translate(
     top_p: options.TopP = None,
     seed: options.Seed = None,
     prefix: options.Prefix = False,
+    score_target: options.ScoreTarget = False,
     alignments: options.Alignments = False,
     as_json: options.JsonLines = False,
     device: options.DeviceOption = options.Device.auto,
@@ -148,6 +149,7 @@ def translate(
     nmt translate < input.txt > output.txt
     nmt translate --model runs/multi30k --beam 10 --json < input.txt
     nmt translate --sample --top-p 0.9 --n-best 4 < input.txt
+    paste input.txt output.txt | nmt translate --score-target
     """
     from nmt.commands.translate import translate
     from nmt.console import Console
@@ -167,6 +169,7 @@ def translate(
             top_p=top_p,
             seed=seed,
             prefix=prefix,
+            score_target=score_target,
             overrides=overrides or [],
             say=console.say,
         )

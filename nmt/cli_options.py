@@ -81,6 +81,10 @@ Seed = Annotated[
     typer.Option("--seed", metavar="N", min=0, help="Other samples; without it 0.", show_default=False),
 ]
 Prefix = Annotated[bool, typer.Option("--prefix", help="Read SOURCE<TAB>BEGINNING: the translation begins as it says.")]
+ScoreTarget = Annotated[
+    bool,
+    typer.Option("--score-target", help="Read SOURCE<TAB>TARGET: print score, log P and pieces of each TARGET."),
+]
 Alignments = Annotated[bool, typer.Option("--alignments", help="Say which words go with which.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="Print a JSON object for each line.")]
 BatchSize = Annotated[

@@ -6,29 +6,28 @@ millions of lines is translated in large batches in constant memory.
 """
 
 import json
-import math
 import re
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from math import isnan, nan
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from pydantic import ValidationError
 
 from nmt.commands.lines import Inbox, Signals, read, unbuffered, write
-from nmt.corpus.text import LineReport
+from nmt.commands.output import Notes, line, record, score_line
+from nmt.corpus.text import BadLine, LineReport
 from nmt.errors import DataError, UsageError
 from nmt.recipe import SearchConfig
 from nmt.runs import newest_run
 from nmt.search.sampling import Sampling
 from nmt.translation import Candidate, Translation
-from nmt.translator import Translator
+from nmt.translator import SCORED_PIECES, Translator
 
-_SHOWN = 5
-# JSON need not escape these, and many programs end a line there; they can only stand within strings.
-_LINE_ENDS = re.compile("[\x7f\x85\u2028\u2029]")
+_MAX_LEN = re.compile(r"(?:(\d*\.?\d*)\*?x)?(?:(?:^|(?<=x)\+)(\d+))?", re.ASCII)
+_LONGEST = 9_999
 
 
 def translate(
@@ -46,6 +45,7 @@ def translate(
     top_p: float | None = None,
     seed: int | None = None,
     prefix: bool = False,
+    score_target: bool = False,
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
     stdin: BinaryIO | None = None,
@@ -58,6 +58,8 @@ def translate(
     were cut or split. Output and errors as for `translate_stream`; also UsageError, ModelError and EnvironmentFault
     before anything is read.
     """
+    if score_target:
+        check_scoring(beam=beam, n_best=n_best, sample=sample, prefix=prefix)
     sampling = sampling_of(sample, beam=beam, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     paths = [path / "model.safetensors" if path.is_dir() else path for path in models]
     if not paths:
@@ -77,8 +79,20 @@ def translate(
         batch=batch,
         sampling=sampling,
         prefix=prefix,
+        score_target=score_target,
         say=say,
     )
+
+
+def check_scoring(**asked: object) -> None:
+    """UsageError where a flag that says how to translate stands beside --score-target; `n_best` 1 says nothing."""
+    for name, value in asked.items():
+        if value and (name, value) != ("n_best", 1):
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"--score-target scores the translations that it is given, {flag} says how to make them",
+                f"leave out one of the two: {flag} or --score-target",
+            )
 
 
 def sampling_of(
@@ -140,12 +154,14 @@ def translate_stream(
     batch: int | None = None,
     sampling: Sampling | None = None,
     prefix: bool = False,
+    score_target: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Writes to `sink` a line for every line of `source`, in order; an empty line for an empty one.
 
     With `prefix` an input line is a source, a tab and what its translation begins with (further tabs count as spaces);
-    no tab, no prefix.
+    no tab, no prefix. With `score_target` it is a source, a tab and its translation, which is not translated but
+    scored (`Translator.score`, `score_line`); an empty line comes out for what cannot be scored.
 
     By default a line is the translation. With `alignments` a tab follows (a translation holds none) and `source-target`
     pairs as in Pharaoh, `0-0 1-2`, which count the pieces that the model saw and wrote, from 0; words where the
@@ -154,15 +170,17 @@ def translate_stream(
     complete lines that are a true beginning of the output are there.
 
     Raises, after everything was written, DataError with the numbers of the lines that were no text (they were
-    translated with U+FFFD in the place of what could not be read). Raises, when it can go no further: DataError and
-    EnvironmentFault of the reader, EnvironmentFault where the sink refuses (full), BrokenPipeError where its reader is
-    gone, KeyboardInterrupt, Stopped on SIGTERM, and what the search raises.
+    translated with U+FFFD in the place of what could not be read) and of those that could not be scored. Raises, when
+    it can go no further: DataError and EnvironmentFault of the reader, EnvironmentFault where the sink refuses (full),
+    BrokenPipeError where its reader is gone, KeyboardInterrupt, Stopped on SIGTERM, and what the search raises.
     """
     as_json = as_json or n_best > 1
 
-    notes = _Notes()
+    notes, unscored = Notes(given=score_target), LineReport("standard input")
 
     def translated(window: Sequence[str]) -> list[Translation]:
+        if score_target:
+            return scored(window, translator, unscored, notes.n_lines + 1, alignments=alignments, batch=batch)
         cut = [text.partition("\t") for text in window] if prefix else [(text, "", "") for text in window]
         return translator.translate_window(
             [text for text, _, _ in cut],
@@ -175,19 +193,24 @@ def translate_stream(
             first_line=notes.n_lines + 1,
         )
 
+    def written(one: Translation) -> str:
+        if as_json:
+            return record(one, n_best)
+        return score_line(one, alignments) if score_target else line(one, alignments)
+
     translated([])  # what is wrong with the settings shows before anything is read
     report = LineReport("standard input")
     inbox = Inbox()
-    reader = threading.Thread(target=read, args=(unbuffered(source), report, inbox, prefix), daemon=True)
+    reading = (unbuffered(source), report, inbox, prefix or score_target)
+    reader = threading.Thread(target=read, args=reading, daemon=True)
     raw = unbuffered(sink)
     try:
         with Signals() as signals:
             reader.start()
             while window := inbox.window():
                 found = translated(window)
-                lines = [record(one, n_best) if as_json else line(one, alignments) for one in found]
                 with signals.held_back():
-                    write(raw, "".join(f"{text}\n" for text in lines).encode())
+                    write(raw, "".join(f"{written(one)}\n" for one in found).encode())
                 notes.take(found)
     finally:
         inbox.abandon()
@@ -195,67 +218,39 @@ def translate_stream(
     if inbox.fault is not None:
         raise inbox.fault
     assert inbox.complete, "the reading thread died"
-    if report.bad:
-        raise DataError(
-            "\n".join(report.describe_bad()), "these lines were translated with U+FFFD where they could not be read"
-        )
+    if report.bad or unscored.bad:
+        raise _bad_lines(report, unscored)
 
 
-def line(found: Translation, alignments: bool) -> str:
-    """The plain output for a line, without its end; without attention the part after the tab stays empty."""
-    if not alignments:
-        return found.translation
-    return f"{found.translation}\t{' '.join(f'{s}-{t}' for s, t in found.alignment or ())}"
-
-
-def record(found: Translation, n_best: int = 1) -> str:
-    """The JSON object for a line, on one line.
-
-    source, source_pieces, parts; of the best translation: translation, score, pieces, alignment (pairs [source piece,
-    target piece], null without attention), cut, unknown (`Candidate` says what they mean); with n_best above 1 also
-    `hypotheses`, a list of objects with these six keys, best first.
+def scored(
+    window: Sequence[str],
+    translator: Translator,
+    unscored: LineReport,
+    first_line: int,
+    *,
+    alignments: bool = False,
+    batch: int | None = None,
+) -> list[Translation]:
+    """The lines `SOURCE<TAB>TARGET` (further tabs count as spaces) from number `first_line` on, scored; the lines that
+    cannot be go into the report `unscored`, and have the score nan.
     """
-    values: dict[str, Any] = {"source": found.source, "source_pieces": found.pieces, "parts": found.parts}
-    values |= _values(found.hypotheses[0])
-    if n_best > 1:
-        values["hypotheses"] = [_values(candidate) for candidate in found.hypotheses]
-    text = json.dumps(values, ensure_ascii=False, allow_nan=False)
-    return _LINE_ENDS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    cut = [text.partition("\t") for text in window]
+    pairs = [(source, target.replace("\t", " ")) for source, tab, target in cut if tab]
+    found = iter(translator.score_window(pairs, alignments=alignments, batch=batch))
+    lines = [next(found) if tab else Translation(source, (), (Candidate("", nan, nan),), 0) for source, tab, _ in cut]
+    for number, (one, (_, tab, _)) in enumerate(zip(lines, cut, strict=True), first_line):
+        if isnan(one.score):
+            why = f"a side has more than {SCORED_PIECES:,} pieces" if tab else "no tab between source and target"
+            unscored.add_bad(BadLine(number, 1, why))
+    return lines
 
 
-def _values(candidate: Candidate) -> dict[str, Any]:
-    return {
-        "translation": candidate.translation,
-        "score": candidate.score if math.isfinite(candidate.score) else None,
-        "pieces": candidate.pieces,
-        "alignment": candidate.alignment,
-        "cut": candidate.cut,
-        "unknown": candidate.unknown,
-    }
-
-
-@dataclass
-class _Notes:
-    """What people should know of the lines that passed: how many there were of a kind, and the first of them."""
-
-    n_lines: int = 0
-    kinds: dict[str, list[int]] = field(default_factory=dict)
-
-    def take(self, found: Sequence[Translation]) -> None:
-        for one in found:
-            self.n_lines += 1
-            if one.parts > 1:
-                self._count("longer than the model has learned, translated in parts")
-            if one.cut:
-                self._count("cut at the greatest length: the model found no end")
-
-    def _count(self, kind: str) -> None:
-        numbers = self.kinds.setdefault(kind, [0])
-        numbers[0] += 1
-        if numbers[0] <= _SHOWN:
-            numbers.append(self.n_lines)
-
-    def tell(self, say: Callable[[str], None]) -> None:
-        for kind, (count, *first) in self.kinds.items():
-            more = ", ..." if count > len(first) else ""
-            say(f"{count:,} line{'s' if count > 1 else ''} {kind}: {', '.join(map(str, first))}{more}")
+def _bad_lines(report: LineReport, unscored: LineReport) -> DataError:
+    """What to raise for lines that were no text, and for lines that could not be scored."""
+    hints = []
+    if report.bad:
+        which, what = ("lines that are no text", "scored") if unscored.bad else ("these lines", "translated")
+        hints.append(f"{which} were {what} with U+FFFD where they could not be read")
+    if unscored.bad:
+        hints.append("lines without a score are empty; with --score-target each line is SOURCE<TAB>TARGET")
+    return DataError("\n".join([*report.describe_bad(), *unscored.describe_bad()]), "\n".join(hints))
