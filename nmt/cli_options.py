@@ -54,7 +54,7 @@ Models = Annotated[
     typer.Option(
         "--model",
         metavar="PATH",
-        help="A model file or a run's folder; without it, the newest run. Repeated: they translate together.",
+        help="A model file or a run's folder; else $NMT_MODEL, else the newest run. Several make an ensemble.",
         show_default=False,
     ),
 ]
@@ -62,6 +62,15 @@ Beam = Annotated[
     int | None, typer.Option("--beam", metavar="N", min=1, help="Hypotheses kept; 1 is greedy.", show_default=False)
 ]
 NBest = Annotated[int, typer.Option("--n-best", metavar="N", min=1, help="Translations of each line.")]
+MaxLen = Annotated[
+    str | None,
+    typer.Option(
+        "--max-len",
+        metavar="FORMULA",
+        help="Pieces of a translation, at most: 50, or 2x+10 by the x of its source.",
+        show_default=False,
+    ),
+]
 Sample = Annotated[
     bool, typer.Option("--sample", help="Draw translations at random; --n-best says how many of each line.")
 ]

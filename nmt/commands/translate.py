@@ -21,12 +21,11 @@ from nmt.commands.output import Notes, line, record, score_line
 from nmt.corpus.text import BadLine, LineReport
 from nmt.errors import DataError, UsageError
 from nmt.recipe import SearchConfig
-from nmt.runs import newest_run
+from nmt.runs import models_to_use
 from nmt.search.sampling import Sampling
 from nmt.translation import Candidate, Translation
 from nmt.translator import SCORED_PIECES, Translator
 
-_MAX_LEN = re.compile(r"(?:(\d*\.?\d*)\*?x)?(?:(?:^|(?<=x)\+)(\d+))?", re.ASCII)
 _LONGEST = 9_999
 
 
@@ -46,28 +45,29 @@ def translate(
     seed: int | None = None,
     prefix: bool = False,
     score_target: bool = False,
+    max_len: str | None = None,
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
     stdin: BinaryIO | None = None,
     stdout: BinaryIO | None = None,
 ) -> None:
-    """Translates stdin to stdout (the process's own by default) with a model file or a run's folder, or the newest run.
+    """Translates stdin to stdout (the process's own by default) with model files or runs' folders, or what
+    `models_to_use` finds.
 
-    Several models translate together, as an ensemble (`Translator.load`).
+    Several models translate together, as an ensemble (`Translator.load`). `max_len` is a formula for `with_max_len`.
     `overrides` are `search.KEY=VALUE`. `say` gets what is not a result: the name of a model that was picked, lines that
     were cut or split. Output and errors as for `translate_stream`; also UsageError, ModelError and EnvironmentFault
     before anything is read.
     """
     if score_target:
-        check_scoring(beam=beam, n_best=n_best, sample=sample, prefix=prefix)
+        check_scoring(beam=beam, n_best=n_best, sample=sample, prefix=prefix, max_len=max_len)
+    if max_len is not None:
+        with_max_len(SearchConfig(), max_len)  # what is wrong with it shows before a model is read
     sampling = sampling_of(sample, beam=beam, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-    paths = [path / "model.safetensors" if path.is_dir() else path for path in models]
-    if not paths:
-        run = newest_run(Path("runs"))
-        say(f"model: {run}")
-        paths = [run / "model.safetensors"]
-    translator = Translator.load(paths, device=device)
+    translator = Translator.load(models_to_use(models, say), device=device)
     translator.config = overridden(translator.config, overrides)
+    if max_len is not None:
+        translator.config = with_max_len(translator.config, max_len)
     translate_stream(
         stdin or sys.stdin.buffer,
         stdout or sys.stdout.buffer,
@@ -117,6 +117,31 @@ def sampling_of(
             "--sample draws translations at random, --beam searches for the best", "choose one; --n-best counts samples"
         )
     return Sampling(**given)
+
+
+def with_max_len(config: SearchConfig, formula: str) -> SearchConfig:
+    """The search section with a greatest length as people write it: 50 pieces, or 2x+10 by the x pieces of the source.
+
+    UsageError for what is no such formula, and for lengths of no piece or of more than 9,999 (a source piece each).
+    """
+    text = "".join(formula.split()).lower()
+    numbers = re.fullmatch(r"(?:([0-9]*\.?[0-9]+)?\*?(x))?(?:(?(2)\+)([0-9]+))?", _x_first(text))
+    if not text or numbers is None:
+        raise UsageError(
+            f"--max-len {formula}: this is no length",
+            "write pieces as a number, 50, or by the pieces x of the source: 2x+10",
+        )
+    ratio = float(numbers[1] or 1) if numbers[2] else 0.0
+    extra = int(numbers[3] or 0)
+    if ratio + extra == 0 or max(ratio, extra) > _LONGEST:
+        raise UsageError(f"--max-len {formula}: it must be between 1 and {_LONGEST:,} pieces", "write it like 2x+10")
+    return config.model_copy(update={"max_len_ratio": ratio, "max_len_extra": extra})
+
+
+def _x_first(formula: str) -> str:
+    """10+2x as 2x+10."""
+    first, plus, second = formula.partition("+")
+    return f"{second}+{first}" if plus and second.endswith("x") and first.isdecimal() else formula
 
 
 def overridden(config: SearchConfig, overrides: Sequence[str]) -> SearchConfig:

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmt.batch import EOS
-from nmt.commands.translate import overridden, sampling_of, translate, translate_stream
+from nmt.commands.translate import overridden, sampling_of, translate, translate_stream, with_max_len
 from nmt.corpus.tokenizer import Words
 from nmt.errors import DataError, EnvironmentFault, ModelError, NmtError, UsageError
 from nmt.model_file import write_model
@@ -263,7 +263,7 @@ def test_pairs_of_any_length_and_order_are_scored_alike(run: Path) -> None:
     assert [one.score for one in together] == pytest.approx([one.score for one in alone], rel=1e-5)
     assert [one.source for one in together] == [source for source, _ in pairs]
     assert [one.translation for one in together] == [target for _, target in pairs]
-    whole = list(translator.translate([source for source, _ in pairs], sampling=Sampling()))
+    whole = list(translator.translate([source for source, _ in pairs], sampling=Sampling(9.0)))
     again = list(translator.score((one.source, one.translation) for one in whole))
     ended = [
         (one, same) for one, same in zip(whole, again, strict=True) if not (one.cut or one.unknown or one.parts > 1)
@@ -326,7 +326,7 @@ def test_what_follows_a_tab_begins_the_translation() -> None:
     assert error is None
     assert out == b"mat cat sat\nthe cat\n\nmat\nsat\non the sat\n"
     found = json.loads(through(echo(), b"the cat sat\tmat\n", prefix=True, as_json=True)[0])
-    assert (found["source"], found["translation"]) == ("the cat sat", "mat cat sat")
+    assert (found["source"], found["prefix"], found["translation"]) == ("the cat sat", "mat", "mat cat sat")
     assert through(echo(), b"the\tcat\n")[0] == b"the cat\n", "without the flag a tab is a space"
 
 
@@ -367,6 +367,55 @@ def test_search_keys_can_be_overridden_and_nothing_else() -> None:
     for wrong in ("search.beam=0", "search.beam=1.5", "search.length_formula=long", "search.length_penalty=-1"):
         with pytest.raises(UsageError, match=r"--set search\."):
             overridden(config, [wrong])
+
+
+def test_the_greatest_length_is_a_formula() -> None:
+    config = SearchConfig()
+    for formula, expected in {
+        "2x+10": (2.0, 10),
+        "1.5x": (1.5, 0),
+        "x": (1.0, 0),
+        "x+5": (1.0, 5),
+        "50": (0.0, 50),
+        " 2 * x + 3 ": (2.0, 3),
+        ".5X+1": (0.5, 1),
+        "10 + 2x": (2.0, 10),
+    }.items():
+        changed = with_max_len(config, formula)
+        assert (changed.max_len_ratio, changed.max_len_extra) == expected, formula
+        assert changed == config.model_copy(update={"max_len_ratio": expected[0], "max_len_extra": expected[1]})
+    for wrong in (
+        "",
+        "2y+10",
+        "x+",
+        "+",
+        "2x+3.5",
+        "x*2",
+        "-3",
+        "2x-1",
+        "x x",
+        "2x+3x",
+        "1+2",
+        "ten",
+        "٣",
+        "1e3",
+        ".x",
+    ):
+        with pytest.raises(UsageError) as refused:
+            with_max_len(config, wrong)
+        assert refused.value.what == f"--max-len {wrong}: this is no length"
+        assert refused.value.hint == "write pieces as a number, 50, or by the pieces x of the source: 2x+10"
+    for wrong in ("0", "0x+0", "10000", "x+10000", "99999x"):
+        with pytest.raises(UsageError, match="must be between 1 and 9,999 pieces"):
+            with_max_len(config, wrong)
+
+
+def test_no_translation_is_longer_than_it_may_be(run: Path) -> None:
+    for formula, longest in (("3", 3), ("2x+1", 5)):
+        sink = io.BytesIO()
+        source = io.BytesIO(b"w1 w2\n")
+        translate([run], device="cpu", max_len=formula, as_json=True, stdin=source, stdout=sink)
+        assert len(json.loads(sink.getvalue())["pieces"]) == longest
 
 
 # --- pipes ------------------------------------------------------------------------------------------------------------
@@ -450,6 +499,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_its_file_and_the_newest_run_are_the_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run.parent.parent)
+    monkeypatch.delenv("NMT_MODEL", raising=False)
     outs, said = [], []
     for models in ([run], [run / "model.safetensors"], []):
         sink = io.BytesIO()
@@ -460,8 +510,30 @@ def test_a_run_its_file_and_the_newest_run_are_the_same(run: Path, monkeypatch: 
     assert said[-1] == "model: runs/small" or "model: runs/small" in said
 
 
+def test_the_environment_names_models_where_no_flag_does(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.parent.parent)
+    file = str(run / "model.safetensors")
+
+    def told(models: list[Path], value: str) -> tuple[bytes, list[str]]:
+        monkeypatch.setenv("NMT_MODEL", value)
+        sink, said = io.BytesIO(), list[str]()
+        translate(models, device="cpu", stdin=io.BytesIO(b"w1 w2\n"), stdout=sink, say=said.append)
+        return sink.getvalue(), said
+
+    out, said = told([], file)
+    assert said[0] == f"model: {file} (from NMT_MODEL)"
+    both, said = told([], os.pathsep.join([str(run), file]))
+    assert said[0] == f"model: {run} and {file} (from NMT_MODEL)"
+    assert both == out, "the same model twice"
+    assert told([], "")[1][0] == "model: runs/small", "empty is as good as not set"
+    assert not told([run], "/nowhere")[1][0].startswith("model:"), "a flag goes before it, and nothing need be said"
+    with pytest.raises(ModelError, match="/nowhere does not exist"):
+        told([], "/nowhere")
+
+
 def test_no_run_at_all_is_a_model_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NMT_MODEL", raising=False)
     with pytest.raises(ModelError, match="runs"):
         translate(device="cpu", stdin=io.BytesIO(), stdout=io.BytesIO())
 
