@@ -140,6 +140,7 @@ def translate(
     as_json: options.JsonLines = False,
     device: options.DeviceOption = options.Device.auto,
     batch: options.BatchSize = None,
+    skip: options.Skip = 0,
     overrides: options.SearchOverrides = None,
 ) -> None:
     """Translate standard input to standard output.
@@ -164,6 +165,7 @@ def translate(
             as_json=as_json,
             device=device.value,
             batch=batch,
+            skip=skip,
             max_len=max_len,
             sample=sample,
             temperature=temperature,

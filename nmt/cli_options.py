@@ -99,6 +99,9 @@ JsonLines = Annotated[bool, typer.Option("--json", help="Print a JSON object for
 BatchSize = Annotated[
     int | None, typer.Option("--batch", metavar="N", min=1, help="Sentences at a time.", show_default=False)
 ]
+Skip = Annotated[
+    int, typer.Option("--skip", metavar="N", min=0, help="Leave out N lines, to go on where an output stops.")
+]
 SearchOverrides = Annotated[
     list[str] | None,
     typer.Option(

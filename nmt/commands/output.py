@@ -86,7 +86,7 @@ def _rounded(value: float) -> float:
 class Notes:
     """What people should know of the lines that passed: how many there were of a kind, and the first of them.
 
-    n_lines  lines that have passed
+    n_lines  lines that have passed, those that were skipped counted
     given    the translations were given, so that nothing is to be said of them
     """
 

@@ -46,6 +46,7 @@ def translate(
     prefix: bool = False,
     score_target: bool = False,
     max_len: str | None = None,
+    skip: int = 0,
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
     stdin: BinaryIO | None = None,
@@ -80,6 +81,7 @@ def translate(
         sampling=sampling,
         prefix=prefix,
         score_target=score_target,
+        skip=skip,
         say=say,
     )
 
@@ -180,9 +182,11 @@ def translate_stream(
     sampling: Sampling | None = None,
     prefix: bool = False,
     score_target: bool = False,
+    skip: int = 0,
     say: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Writes to `sink` a line for every line of `source`, in order; an empty line for an empty one.
+    """Writes to `sink` a line for every line of `source` after the first `skip`, in order; an empty line for an empty
+    one.
 
     With `prefix` an input line is a source, a tab and what its translation begins with (further tabs count as spaces);
     no tab, no prefix. With `score_target` it is a source, a tab and its translation, which is not translated but
@@ -192,16 +196,18 @@ def translate_stream(
     pairs as in Pharaoh, `0-0 1-2`, which count the pieces that the model saw and wrote, from 0; words where the
     vocabulary is of words. With `sampling` translations are drawn, `n_best` of a line. With `as_json`, and whenever
     `n_best` is above 1, it is a JSON object (`record` has its keys). Written in whole lines: whatever stops it,
-    complete lines that are a true beginning of the output are there.
+    complete lines that are a true beginning of the output are there, so that as many lines skipped give the rest. Lines
+    keep their numbers then, and with them their samples.
 
     Raises, after everything was written, DataError with the numbers of the lines that were no text (they were
-    translated with U+FFFD in the place of what could not be read) and of those that could not be scored. Raises, when
-    it can go no further: DataError and EnvironmentFault of the reader, EnvironmentFault where the sink refuses (full),
-    BrokenPipeError where its reader is gone, KeyboardInterrupt, Stopped on SIGTERM, and what the search raises.
+    translated with U+FFFD in the place of what could not be read) and of those that could not be scored, or where there
+    were less than `skip` lines. Raises, when it can go no further: DataError and EnvironmentFault of the reader,
+    EnvironmentFault where the sink refuses (full), BrokenPipeError where its reader is gone, KeyboardInterrupt, Stopped
+    on SIGTERM, and what the search raises.
     """
     as_json = as_json or n_best > 1
 
-    notes, unscored = Notes(given=score_target), LineReport("standard input")
+    notes, unscored = Notes(skip, given=score_target), LineReport("standard input")
 
     def translated(window: Sequence[str]) -> list[Translation]:
         if score_target:
@@ -226,7 +232,7 @@ def translate_stream(
     translated([])  # what is wrong with the settings shows before anything is read
     report = LineReport("standard input")
     inbox = Inbox()
-    reading = (unbuffered(source), report, inbox, prefix or score_target)
+    reading = (unbuffered(source), report, inbox, prefix or score_target, skip)
     reader = threading.Thread(target=read, args=reading, daemon=True)
     raw = unbuffered(sink)
     try:
@@ -243,6 +249,11 @@ def translate_stream(
     if inbox.fault is not None:
         raise inbox.fault
     assert inbox.complete, "the reading thread died"
+    if report.lines < skip:
+        raise DataError(
+            f"standard input has {report.lines:,} line{'' if report.lines == 1 else 's'}, less than --skip {skip} says",
+            "is this the input of the output so far?",
+        )
     if report.bad or unscored.bad:
         raise _bad_lines(report, unscored)
 

@@ -587,6 +587,56 @@ def test_a_signal_leaves_complete_lines_and_no_traceback(run: Path, number: int,
         assert b"error" not in errors
 
 
+@pytest.mark.parametrize("options", [{"beam": 1}, {"sample": True, "seed": 4}], ids=["greedy", "drawn"])
+def test_what_was_killed_goes_on_where_it_stopped(run: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    source = "\n".join(f"w{i % 20} w{(i * 7) % 20} {'w3 ' * (i % 5)}" for i in range(300)).encode()  # unended
+    options = {"device": "cpu", "batch": 1, "max_len": "5", **options}
+    small = "import nmt.commands.lines\nnmt.commands.lines.WINDOW_LINES = 20\n"  # so that there is a midway
+    told = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    program = small + PROGRAM.replace('device="cpu"', told)
+    with open(tmp_path / "out", "wb") as sink:
+        child = subprocess.Popen([sys.executable, "-c", program, str(run)], stdin=subprocess.PIPE, stdout=sink)
+    with child:
+        assert child.stdin is not None
+        child.stdin.write(source[:3000])  # the rest never comes: it is killed at work or while it waits
+        child.stdin.flush()
+        while (tmp_path / "out").stat().st_size == 0:
+            time.sleep(0.005)
+        child.kill()
+    there = (tmp_path / "out").read_bytes()
+    assert there.endswith(b"\n")
+    n = there.count(b"\n")
+    assert 0 < n < 300
+
+    def rest(skip: int) -> bytes:
+        sink = io.BytesIO()
+        translate([run], skip=skip, stdin=io.BytesIO(source), stdout=sink, **options)
+        return sink.getvalue()
+
+    whole = rest(0)
+    assert there + rest(n) == whole
+    assert rest(300) == b"", "nothing is left to do"
+
+
+def test_skipped_lines_keep_their_numbers_in_what_is_said() -> None:
+    said: list[str] = []
+    out, error = through(endless(), b"\xff\nthe\nsat\ncat \xff\nthe\n", skip=2, say=said.append)
+    assert out.count(b"\n") == 3
+    assert said == ["3 lines cut at the greatest length: the model found no end: 3, 4, 5"]
+    assert isinstance(error, DataError)
+    assert error.what == "standard input:4:5: byte 0xFF is not UTF-8"
+    out, error = through(echo(), b"the\ncat", skip=2)
+    assert (out, error) == (b"", None)
+    out, error = through(echo(), b"the\n", skip=2)
+    assert isinstance(error, DataError)
+    assert error.what == "standard input has 1 line, less than --skip 2 says"
+    assert error.hint == "is this the input of the output so far?"
+    out, error = through(echo(), b"the\tthe\ncat\n", skip=1, score_target=True)
+    assert out == b"\n"
+    assert isinstance(error, DataError)
+    assert error.what == "standard input:2:1: no tab between source and target"
+
+
 def test_head_ends_it_quietly(run: Path) -> None:
     with process(run) as child:
         assert child.stdin is not None
