@@ -126,6 +126,7 @@ def train(
 @app.command()
 def translate(
     model: options.Models = None,
+    info: options.Info = False,
     beam: options.Beam = None,
     n_best: options.NBest = 1,
     max_len: options.MaxLen = None,
@@ -153,8 +154,15 @@ def translate(
     nmt translate --sample --top-p 0.9 --n-best 4 < input.txt
     paste input.txt output.txt | nmt translate --score-target
     """
-    from nmt.commands.translate import translate
     from nmt.console import Console
+
+    if info:
+        from nmt.commands.info import info as told_of
+
+        with Console() as console:
+            print(told_of(model or [], as_json=as_json, say=console.say))
+        return
+    from nmt.commands.translate import translate
 
     with Console() as console:
         translate(

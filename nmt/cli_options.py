@@ -58,6 +58,9 @@ Models = Annotated[
         show_default=False,
     ),
 ]
+Info = Annotated[
+    bool, typer.Option("--info", help="Print what the model is, and translate nothing; --json for programs.")
+]
 Beam = Annotated[
     int | None, typer.Option("--beam", metavar="N", min=1, help="Hypotheses kept; 1 is greedy.", show_default=False)
 ]
