@@ -126,20 +126,24 @@ def train(
 @app.command()
 def translate(
     model: options.Models = None,
+    info: options.Info = False,
     beam: options.Beam = None,
     n_best: options.NBest = 1,
+    max_len: options.MaxLen = None,
     sample: options.Sample = False,
     temperature: options.Temperature = None,
     top_k: options.TopK = None,
     top_p: options.TopP = None,
     seed: options.Seed = None,
     prefix: options.Prefix = False,
+    score_target: options.ScoreTarget = False,
     alignments: options.Alignments = False,
     as_json: options.JsonLines = False,
     device: options.DeviceOption = options.Device.auto,
     precision: options.PrecisionOption = None,
     batch: options.BatchSize = None,
     workers: options.SearchWorkers = None,
+    skip: options.Skip = 0,
     overrides: options.SearchOverrides = None,
 ) -> None:
     """Translate standard input to standard output.
@@ -150,9 +154,17 @@ def translate(
     nmt translate < input.txt > output.txt
     nmt translate --model runs/multi30k --beam 10 --json < input.txt
     nmt translate --sample --top-p 0.9 --n-best 4 < input.txt
+    paste input.txt output.txt | nmt translate --score-target
     """
-    from nmt.commands.translate import translate
     from nmt.console import Console
+
+    if info:
+        from nmt.commands.info import info as told_of
+
+        with Console() as console:
+            print(told_of(model or [], as_json=as_json, say=console.say))
+        return
+    from nmt.commands.translate import translate
 
     with Console() as console:
         translate(
@@ -165,12 +177,15 @@ def translate(
             precision=precision.value if precision else None,
             batch=batch,
             workers=workers,
+            skip=skip,
+            max_len=max_len,
             sample=sample,
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
             seed=seed,
             prefix=prefix,
+            score_target=score_target,
             overrides=overrides or [],
             say=console.say,
         )

@@ -62,14 +62,26 @@ Models = Annotated[
     typer.Option(
         "--model",
         metavar="PATH",
-        help="A model file or a run's folder; without it, the newest run. Repeated: they translate together.",
+        help="A model file or a run's folder; else $NMT_MODEL, else the newest run. Several make an ensemble.",
         show_default=False,
     ),
+]
+Info = Annotated[
+    bool, typer.Option("--info", help="Print what the model is, and translate nothing; --json for programs.")
 ]
 Beam = Annotated[
     int | None, typer.Option("--beam", metavar="N", min=1, help="Hypotheses kept; 1 is greedy.", show_default=False)
 ]
 NBest = Annotated[int, typer.Option("--n-best", metavar="N", min=1, help="Translations of each line.")]
+MaxLen = Annotated[
+    str | None,
+    typer.Option(
+        "--max-len",
+        metavar="FORMULA",
+        help="Pieces of a translation, at most: 50, or 2x+10 by the x of its source.",
+        show_default=False,
+    ),
+]
 Sample = Annotated[
     bool, typer.Option("--sample", help="Draw translations at random; --n-best says how many of each line.")
 ]
@@ -89,6 +101,10 @@ Seed = Annotated[
     typer.Option("--seed", metavar="N", min=0, help="Other samples; without it 0.", show_default=False),
 ]
 Prefix = Annotated[bool, typer.Option("--prefix", help="Read SOURCE<TAB>BEGINNING: the translation begins as it says.")]
+ScoreTarget = Annotated[
+    bool,
+    typer.Option("--score-target", help="Read SOURCE<TAB>TARGET: print score, log P and pieces of each TARGET."),
+]
 Alignments = Annotated[bool, typer.Option("--alignments", help="Say which words go with which.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="Print a JSON object for each line.")]
 BatchSize = Annotated[
@@ -103,6 +119,9 @@ SearchWorkers = Annotated[
     typer.Option(
         "--workers", metavar="N", min=1, help="Processes that search; without it one a core.", show_default=False
     ),
+]
+Skip = Annotated[
+    int, typer.Option("--skip", metavar="N", min=0, help="Leave out N lines, to go on where an output stops.")
 ]
 SearchOverrides = Annotated[
     list[str] | None,

@@ -6,6 +6,8 @@ and every `start` event "recipe_file", the recipe's name as it was typed.
 """
 
 import json
+import os
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,6 +41,20 @@ def newest_run(runs: Path) -> Path:
     if not saved:
         raise ModelError(f"{runs}: no run here has saved a model yet", _HINT)
     return runs / max(saved)[1]
+
+
+def models_to_use(named: Sequence[Path], say: Callable[[str], None]) -> list[Path]:
+    """The model files of what a command line names: files, or folders of runs. Where it names none, those that the
+    environment variable NMT_MODEL names, with the path separator of the system (a colon) between several; else the
+    newest run in `runs`. `say` is told which, where the command line did not say. ModelError as for `newest_run`.
+    """
+    paths = list(named)
+    if not paths and (paths := [Path(name) for name in os.environ.get("NMT_MODEL", "").split(os.pathsep) if name]):
+        say(f"model: {' and '.join(map(str, paths))} (from NMT_MODEL)")
+    if not paths:
+        paths = [newest_run(Path("runs"))]
+        say(f"model: {paths[0]}")
+    return [path / "model.safetensors" if path.is_dir() else path for path in paths]
 
 
 def recipe_file_of(run: Path) -> Path:

@@ -9,16 +9,20 @@ Lines are taken in windows; within a window sentences are sorted by length, so t
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
+from math import nan
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from nmt.batch import EOS, SPECIALS, UNK, pad_rows
-from nmt.corpus.tokenizer import Tokenizer, Words, split_words
+from nmt.batch import EOS, pad_rows, padded_batch
+from nmt.corpus.tokenizer import Tokenizer, Words
 from nmt.errors import EnvironmentFault, UsageError
 from nmt.model_file import ModelFile, build, read_model
 from nmt.models.contract import Seq2Seq
@@ -29,36 +33,27 @@ from nmt.search.beam import search
 from nmt.search.ensemble import Ensemble
 from nmt.search.hypothesis import Hypothesis
 from nmt.search.sampling import Sampling, sample
+from nmt.search.scoring import score
 from nmt.translation import Candidate, Translation
+from nmt.wording import Part, Wording, sound
 from nmt.workers import Workers
 
 WINDOW_LINES = 1024
 WINDOW_CHARACTERS = 1 << 20
 """What a window holds at most (one line always fits): enough to find sentences of like length for many batches."""
+SCORED_PIECES = 5_000
+"""Pieces of a side of a pair, at most, for its score to be worth the memory."""
+_SCORED_TOKENS = 16_384
+"""Target positions that are scored at once."""
 _BATCH_TOKENS = 65_536
 """Source tokens times beam that are searched at once; with `batch` sentences at most."""
 
-# Whatever some program takes for the end of a line, or cannot stand in a line, becomes a space in a translation.
-_BREAKS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
-_SURROGATES = re.compile("[\ud800-\udfff]")
 # Where a line that is too long is cut: after the end of a sentence, else a clause, else a word; the first that occurs.
 _CUTS = tuple(map(re.compile, (r"[.!?…][\"'”»)]*\s+|[。！？]", r"[,;:–—]\s+|[，；：、]", r"\s+")))
-_UNSPACED = {"zh", "ja", "th", "lo", "km", "my"}
-"""Languages whose sentences stand side by side without a space."""
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A line, or a part of a long one: text, ids without EOS, the words behind the ids where words are pieces, the
-    numbers of line and part, by which samples are drawn, and the beginning its translation must have, as text and ids.
-    """
-
-    text: str
-    ids: list[int]
-    words: list[str] | None
-    key: tuple[int, int] = (0, 0)
-    prefix: str = ""
-    prefix_ids: tuple[int, ...] = ()
+_Pair = tuple[Part, list[int]]
+"""A source, and the ids of its given translation without EOS."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +71,10 @@ class _How:
         return self.n_best if self.sampling else self.config.beam
 
 
-@dataclass(frozen=True)
-class _Best:
-    """A hypothesis without its alignment, and for each piece the source piece that it looked at most."""
-
-    hypothesis: Hypothesis
-    looked: list[int] | None
-
-
-_Job = tuple[list[_Part], _How]
+_Job = tuple[list[Part], _How]
 """A batch and how to search it."""
+_Carried = list[list[tuple[Hypothesis, NDArray[np.float32] | None]]]
+"""What was found, from process to process: alignments apart, as torch would carry them in files of their own."""
 
 
 class Translator:
@@ -110,9 +99,9 @@ class Translator:
         self.model, self.config, self.max_pieces = model.eval(), config, max_pieces
         self.src_tokenizer, self.tgt_tokenizer = src_tokenizer, tgt_tokenizer
         self.device = next(model.parameters()).device
+        self._wording = Wording(src_tokenizer, tgt_tokenizer, tgt_language)
         self._ready, self._n_workers = ready, workers
-        self._workers: Workers[_Job, list[list[_Best]]] | None = None
-        self._space = "" if re.split("[-_]", tgt_language)[0].lower() in _UNSPACED else " "
+        self._workers: Workers[_Job, _Carried] | None = None
 
     @classmethod
     def load(
@@ -167,9 +156,9 @@ class Translator:
         batch: int | None = None,
         sampling: Sampling | None = None,
         prefixes: Iterable[str] | None = None,
+        window: int | None = None,
     ) -> Iterator[Translation]:
-        """A translation for every line, in order; takes 1,024 lines (or a million characters) before it gives the
-        first.
+        """A translation for every line, in order; takes a window of lines before it gives the first of them.
 
         beam      hypotheses kept, None for the recipe's
         n_best    translations of each line, at most
@@ -181,22 +170,24 @@ class Translator:
                   target tokenizer cuts it; where that normalises text, it is the given text that comes out, unless the
                   pieces after it change how it is written (detokenised words). Of a line translated in parts the first
                   begins with it
+        window    lines taken at a time, None is 1,024 (fewer where they hold a million characters); 1 answers each line
+                  before it asks for the next, and is slower by far
         Errors as for `search`, and EnvironmentFault where a single sentence exhausts the memory.
         """
         waiting, first_line = iter(lines), 1
         beginnings = None if prefixes is None else iter(prefixes)
-        while window := _window(waiting):
+        while lines_now := _window(waiting, window or WINDOW_LINES):
             yield from self.translate_window(
-                window,
+                lines_now,
                 beam=beam,
                 n_best=n_best,
                 alignments=alignments,
                 batch=batch,
                 sampling=sampling,
-                prefixes=None if beginnings is None else list(islice(beginnings, len(window))),
+                prefixes=None if beginnings is None else list(islice(beginnings, len(lines_now))),
                 first_line=first_line,
             )
-            first_line += len(window)
+            first_line += len(lines_now)
 
     def translate_window(
         self,
@@ -218,24 +209,26 @@ class Translator:
         words = isinstance(self.tgt_tokenizer, Words)
         batch = batch or (256 if self.device.type == "cuda" else 64)
         how = _How(config, n_best, alignments or words, batch, sampling)
-        beginnings = [_SURROGATES.sub("\ufffd", text).strip(" ") for text in prefixes or [""] * len(lines)]
+        beginnings = [sound(text).strip(" ") for text in prefixes or [""] * len(lines)]
         parts = [
             [self._placed(part, (number, j), prefix if j == 0 else "") for j, part in enumerate(self._parts(line))]
             for number, (line, prefix) in enumerate(zip(lines, beginnings, strict=True), first_line)
         ]
         units = [part for of_line in parts for part in of_line]
         found = self._search(units, how)
-        candidates = iter([self._candidates(unit, best, alignments) for unit, best in zip(units, found, strict=True)])
-        return [
-            self._joined(line, of_line, list(islice(candidates, len(of_line))), alignments, prefix)
+        say = self._wording
+        candidates = iter([say.candidates(unit, best, alignments) for unit, best in zip(units, found, strict=True)])
+        joined = [
+            say.joined(line, of_line, list(islice(candidates, len(of_line))), alignments, prefix)
             for line, of_line, prefix in zip(lines, parts, beginnings, strict=True)
         ]
+        return joined if prefixes is None else [replace(x, prefix=p) for x, p in zip(joined, beginnings, strict=True)]
 
     # --- before the search --------------------------------------------------------------------------------------------
 
-    def _parts(self, line: str) -> list[_Part]:
+    def _parts(self, line: str) -> list[Part]:
         """What the line is translated as: nothing where it is blank, one part, or several where it is too long."""
-        text = _SURROGATES.sub("\ufffd", line)
+        text = sound(line)
         if not text or text.isspace():
             return []
         # A character is at least a piece in no tokenizer, but a line of a megabyte is not worth trying whole.
@@ -248,18 +241,16 @@ class Translator:
         at = _middle_cut(text)
         return [*self._parts(text[:at]), *self._parts(text[at:])]
 
-    def _encoded(self, text: str) -> _Part:
-        tokenizer = self.src_tokenizer
-        words = split_words(text, tokenizer.moses) if isinstance(tokenizer, Words) else None
-        return _Part(text, tokenizer.encode([text])[0], words)
+    def _encoded(self, text: str) -> Part:
+        return self._wording.part(text)
 
-    def _placed(self, part: _Part, key: tuple[int, int], prefix: str) -> _Part:
+    def _placed(self, part: Part, key: tuple[int, int], prefix: str) -> Part:
         ids = tuple(self.tgt_tokenizer.encode([prefix])[0]) if prefix else ()
         return replace(part, key=key, prefix=prefix, prefix_ids=ids)
 
     # --- the search ---------------------------------------------------------------------------------------------------
 
-    def _search(self, units: list[_Part], how: _How) -> list[list[_Best]]:
+    def _search(self, units: list[Part], how: _How) -> list[list[Hypothesis]]:
         """The hypotheses of every unit; longest first, so that a lack of memory shows at once."""
         order = sorted(range(len(units)), key=lambda i: -len(units[i].ids))
         batches = list[list[int]]()
@@ -268,28 +259,35 @@ class Translator:
             n_rows = max(1, min(how.batch, _BATCH_TOKENS // n_tokens))
             batches.append(order[:n_rows])
             order = order[n_rows:]
-        found: list[list[_Best]] = [[] for _ in units]
+        found: list[list[Hypothesis]] = [[] for _ in units]
         jobs = [([units[i] for i in rows], how) for rows in batches]
         for rows, bests in zip(batches, self._do(jobs), strict=True):
             for i, best in zip(rows, bests, strict=True):
                 found[i] = best
         return found
 
-    def _do(self, jobs: list[_Job]) -> list[list[list[_Best]]]:
+    def _do(self, jobs: list[_Job]) -> list[list[list[Hypothesis]]]:
         """All batches, by several processes where there are several batches."""
         if self._n_workers < 2 or len(jobs) < 2:
             return [self._do_one(job) for job in jobs]
         if self._workers is None:
-            self._workers = Workers(self._n_workers, self._do_one, lambda: torch.set_num_threads(1))
-        return self._workers.map(jobs)
+            self._workers = Workers(self._n_workers, self._do_and_carry, lambda: torch.set_num_threads(1))
+        return [_arrived(found) for found in self._workers.map(jobs)]
 
-    def _do_one(self, job: _Job) -> list[list[_Best]]:
+    def _do_one(self, job: _Job) -> list[list[Hypothesis]]:
         rows, how = job
-        with self._ready.using() if self._ready else nullcontext():
-            found = self._search_rows(rows, how)
-        return [[_best(part, one) for one in of_part] for part, of_part in zip(rows, found, strict=True)]
+        with self._in_use():
+            return self._search_rows(rows, how)
 
-    def _search_rows(self, rows: list[_Part], how: _How) -> list[list[Hypothesis]]:
+    def _do_and_carry(self, job: _Job) -> _Carried:
+        found = self._do_one(job)
+        return [[(replace(h, alignment=None), _numbers(h.alignment)) for h in of_row] for of_row in found]
+
+    def _in_use(self) -> AbstractContextManager[None]:
+        """The model's matrices, where they were made ready."""
+        return self._ready.using() if self._ready else nullcontext()
+
+    def _search_rows(self, rows: list[Part], how: _How) -> list[list[Hypothesis]]:
         """One batch, halved where the memory is too small for it: a line is never lost to its neighbours."""
         try:
             src = pad_rows([[*part.ids, EOS] for part in rows]).to(self.device)
@@ -309,72 +307,72 @@ class Translator:
         halves = (rows[:middle], rows[middle:])
         return [best for half in halves for best in self._search_rows(half, how)]
 
-    # --- after the search ---------------------------------------------------------------------------------------------
+    # --- given translations -------------------------------------------------------------------------------------------
 
-    def _candidates(self, part: _Part, bests: list[_Best], alignments: bool) -> list[Candidate]:
-        return [self._candidate(part, best, alignments) for best in bests]
+    def score(
+        self, pairs: Iterable[tuple[str, str]], *, alignments: bool = False, batch: int | None = None
+    ) -> Iterator[Translation]:
+        """What the model thinks of given translations: for every (source, target) that target with its score, in order.
 
-    def _candidate(self, part: _Part, best: _Best, alignments: bool) -> Candidate:
-        hypothesis, looked = best.hypothesis, best.looked
-        ids = hypothesis.ids
-        pieces = self.tgt_tokenizer.pieces(ids)
-        unknown = ids.count(UNK)
-        written = list(pieces)
-        if unknown and looked is not None and part.words is not None and isinstance(self.tgt_tokenizer, Words):
-            # Luong et al. 2015b (arXiv:1410.8206), without their dictionary: the word itself is copied.
-            for t in range(len(part.prefix_ids), len(ids)):
-                written[t] = part.words[looked[t]] if ids[t] == UNK else pieces[t]
-        text = self.tgt_tokenizer.join(written) if unknown else self.tgt_tokenizer.decode([ids])[0]
-        head = self.tgt_tokenizer.decode([part.prefix_ids])[0] if part.prefix_ids else ""
-        if head and text.startswith(head):
-            text = part.prefix + text[len(head) :]
-        return Candidate(
-            translation=_BREAKS.sub(" ", _SURROGATES.sub("\ufffd", text)),
-            score=hypothesis.score,
-            pieces=tuple(pieces),
-            alignment=tuple((s, t) for t, s in enumerate(looked)) if alignments and looked is not None else None,
-            cut=not hypothesis.ended,
-            unknown=unknown,
-        )
+        Score, log-probabilities and alignment are those that a search gives where it writes these pieces; the target
+        tokenizer cuts the target as it cuts a reference in training, so a translation that the model itself cut in
+        another way scores otherwise. A pair is scored whole, however long: beyond the length that the model has learned
+        its numbers mean little, and beyond 5,000 pieces a side the score is nan. Two blank texts score 0. `batch` as in
+        `translate`; takes 1,024 pairs before it gives the first. Errors as for `search`, and EnvironmentFault where a
+        single pair exhausts the memory.
+        """
+        waiting = iter(pairs)
+        while window := list(islice(waiting, WINDOW_LINES)):
+            yield from self.score_window(window, alignments=alignments, batch=batch)
 
-    def _joined(
-        self, line: str, parts: list[_Part], found: list[list[Candidate]], alignments: bool, prefix: str
-    ) -> Translation:
-        """The translation of a line from those of its parts; the n-th best of it is made of the n-th best of each."""
-        pieces = tuple(piece for part in parts for piece in self._src_pieces(part))
-        if not parts:
-            return Translation(
-                line, (), (Candidate(_BREAKS.sub(" ", prefix), 0.0, alignment=() if alignments else None),), 0
-            )
-        if len(parts) == 1:
-            return Translation(line, pieces, tuple(found[0]), 1)
-        rows = [self._join(parts, row) for row in zip(*found, strict=False)]
-        return Translation(line, pieces, tuple(rows), len(parts))
+    def score_window(
+        self, pairs: Sequence[tuple[str, str]], *, alignments: bool = False, batch: int | None = None
+    ) -> list[Translation]:
+        """As `score`, for pairs that are all there."""
+        batch = batch or (256 if self.device.type == "cuda" else 64)
+        found = [self._unscored(source, target) for source, target in pairs]
+        # Empty targets are scored too: what the model thinks of saying nothing.
+        sides = {i: side for i, pair in enumerate(pairs) if (side := self._sides(*pair)) is not None}
+        order = sorted(sides, key=lambda i: -_width(sides[i]))
+        while order:
+            n_rows = max(1, min(batch, _SCORED_TOKENS // _width(sides[order[0]])))
+            rows, order = order[:n_rows], order[n_rows:]
+            scored = self._score_rows([sides[i] for i in rows], alignments)
+            for i, hypothesis in zip(rows, scored, strict=True):
+                part = sides[i][0]
+                candidate = replace(self._wording.candidate(part, hypothesis, alignments), translation=pairs[i][1])
+                found[i] = Translation(pairs[i][0], tuple(self._wording.src_pieces(part)), (candidate,), 1)
+        return found
 
-    def _join(self, parts: list[_Part], row: Sequence[Candidate]) -> Candidate:
-        alignment: list[tuple[int, int]] | None = []
-        n_src = n_tgt = 0
-        for part, candidate in zip(parts, row, strict=True):
-            if candidate.alignment is None:
-                alignment = None
-                break
-            alignment += [(n_src + s, n_tgt + t) for s, t in candidate.alignment]
-            n_src, n_tgt = n_src + len(part.ids), n_tgt + len(candidate.pieces)
-        return Candidate(
-            translation=self._space.join(text for candidate in row if (text := candidate.translation.strip(" "))),
-            score=sum(candidate.score for candidate in row) / len(row),
-            pieces=tuple(piece for candidate in row for piece in candidate.pieces),
-            alignment=None if alignment is None else tuple(alignment),
-            cut=any(candidate.cut for candidate in row),
-            unknown=sum(candidate.unknown for candidate in row),
-        )
+    def _sides(self, source: str, target: str) -> _Pair | None:
+        """Both in their pieces; None where there is nothing to score, or too much."""
+        texts = sound(source), sound(target)
+        if not any(text.strip() for text in texts) or max(map(len, texts)) > 50 * SCORED_PIECES:
+            return None
+        pair = self._wording.part(texts[0]), self.tgt_tokenizer.encode(texts[1:])[0]
+        return None if _width(pair) > SCORED_PIECES + 1 else pair
 
-    def _src_pieces(self, part: _Part) -> list[str]:
-        """The part's pieces, with the words themselves where the vocabulary lacks them."""
-        pieces = self.src_tokenizer.pieces(part.ids)
-        if part.words is None:
-            return pieces
-        return [word if piece == SPECIALS[UNK] else piece for piece, word in zip(pieces, part.words, strict=True)]
+    def _unscored(self, source: str, target: str) -> Translation:
+        value = nan if source.strip() or target.strip() else 0.0
+        return Translation(source, (), (Candidate(target, value, value),), 0)
+
+    def _score_rows(self, rows: list[_Pair], alignments: bool) -> list[Hypothesis]:
+        """One batch, halved where the memory is too small for it."""
+        try:
+            pairs = padded_batch([part.ids for part, _ in rows], [tgt for _, tgt in rows]).to(self.device)
+            with self._in_use():
+                return score(self.model, pairs, self.config, want_weights=alignments)
+        except (torch.OutOfMemoryError, MemoryError):
+            if len(rows) == 1:
+                what = f"a pair of {len(rows[0][0].ids):,} and {len(rows[0][1]):,} pieces exhausts the memory"
+                raise EnvironmentFault(what, "leave this pair out, or use --device cpu") from None
+        middle = len(rows) // 2
+        return [found for half in (rows[:middle], rows[middle:]) for found in self._score_rows(half, alignments)]
+
+
+def _width(pair: _Pair) -> int:
+    """Positions that the longer side takes, its end counted."""
+    return max(len(pair[0].ids), len(pair[1])) + 1
 
 
 def _built(m: ModelFile, device: torch.device, precision: Precision | None) -> Seq2Seq:
@@ -387,11 +385,12 @@ def _built(m: ModelFile, device: torch.device, precision: Precision | None) -> S
     return model
 
 
-def _best(part: _Part, found: Hypothesis) -> _Best:
-    looked = None
-    if found.alignment is not None:
-        looked = found.alignment[: len(found.ids), : len(part.ids)].argmax(1).tolist()
-    return _Best(replace(found, alignment=None), looked)
+def _numbers(alignment: Tensor | None) -> NDArray[np.float32] | None:
+    return None if alignment is None else alignment.numpy()
+
+
+def _arrived(found: _Carried) -> list[list[Hypothesis]]:
+    return [[replace(h, alignment=None if a is None else torch.from_numpy(a)) for h, a in of_row] for of_row in found]
 
 
 def _check_vocabularies(path: Path, first: ModelFile, other_path: Path, other: ModelFile) -> None:
@@ -411,14 +410,14 @@ def _check_vocabularies(path: Path, first: ModelFile, other_path: Path, other: M
         )
 
 
-def _window(lines: Iterator[str]) -> list[str]:
-    """The next lines, as many as a window holds."""
+def _window(lines: Iterator[str], n_lines: int) -> list[str]:
+    """The next lines, as many as a window of n_lines holds."""
     window: list[str] = []
     n_characters = 0
     for line in lines:
         window.append(line)
         n_characters += len(line)
-        if len(window) >= WINDOW_LINES or n_characters >= WINDOW_CHARACTERS:
+        if len(window) >= n_lines or n_characters >= WINDOW_CHARACTERS:
             break
     return window
 

@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
 from nmt.errors import EnvironmentFault, NmtError, UsageError
@@ -31,7 +32,7 @@ class Workers(Generic[Job, Found]):
             raise UsageError("several workers need Linux", "leave out --workers")
         context = multiprocessing.get_context("fork")
         self._pipes: list[Connection] = []
-        self._processes: list[multiprocessing.process.BaseProcess] = []
+        self._processes: list[BaseProcess] = []
         for number in range(count):
             here, there = context.Pipe()
             # What a process inherits it must close, or the others would never see the end of their pipes.

@@ -104,12 +104,12 @@ class Inbox:
         return len(self._lines) >= windows * WINDOW_LINES or self._n_characters >= windows * WINDOW_CHARACTERS
 
 
-def read(source: BinaryIO, report: LineReport, inbox: Inbox, tabs: bool = False) -> None:
-    """The reading thread; with `tabs` a TAB stays what it is."""
+def read(source: BinaryIO, report: LineReport, inbox: Inbox, tabs: bool = False, skip: int = 0) -> None:
+    """The reading thread; with `tabs` a TAB stays what it is; the first `skip` lines are left out."""
     fault: NmtError | None = None
     complete = False
     try:
-        for text, _ in scan_lines(source, report, tabs):
+        for text, _ in scan_lines(source, report, tabs, skip):
             if not inbox.put(text):
                 break
         complete = True

@@ -107,6 +107,7 @@ def _train(
             "parent": None if parent is None else _sha256(parent.read_bytes()),
             "nmt": VERSION,
             "torch": torch.__version__,
+            "commit": _commit(),
         }
         publish = _publisher(run / "model.safetensors", recipe, prepared, lineage)
         trainer = Trainer(settled, model, prepared, run, device, reporter, publish, group)

@@ -6,33 +6,31 @@ millions of lines is translated in large batches in constant memory.
 """
 
 import json
-import math
 import re
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from math import isnan, nan
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from pydantic import ValidationError
 
 from nmt.commands.lines import Inbox, Signals, read, unbuffered, write
-from nmt.corpus.text import LineReport
+from nmt.commands.output import Notes, line, record, score_line
+from nmt.corpus.text import BadLine, LineReport
 from nmt.errors import DataError, UsageError
 from nmt.ops.ready import Precision
 from nmt.processes import cores
 from nmt.recipe import SearchConfig
-from nmt.runs import newest_run
+from nmt.runs import models_to_use
 from nmt.search.sampling import Sampling
 from nmt.training.allocator import keep_memory
 from nmt.translation import Candidate, Translation
-from nmt.translator import Translator
+from nmt.translator import SCORED_PIECES, Translator
 from nmt.workers import can_fork
 
-_SHOWN = 5
-# JSON need not escape these, and many programs end a line there; they can only stand within strings.
-_LINE_ENDS = re.compile("[\x7f\x85\u2028\u2029]")
+_LONGEST = 9_999
 
 
 def translate(
@@ -52,29 +50,35 @@ def translate(
     top_p: float | None = None,
     seed: int | None = None,
     prefix: bool = False,
+    score_target: bool = False,
+    max_len: str | None = None,
+    skip: int = 0,
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
     stdin: BinaryIO | None = None,
     stdout: BinaryIO | None = None,
 ) -> None:
-    """Translates stdin to stdout (the process's own by default) with a model file or a run's folder, or the newest run.
+    """Translates stdin to stdout (the process's own by default) with model files or runs' folders, or what
+    `models_to_use` finds.
 
     Several models translate together, as an ensemble (`Translator.load`, which says what precisions there are).
-    `workers` None is one for each core, on a CPU.
+    `workers` None is one for each core, on a CPU. `max_len` is a formula for `with_max_len`.
     `overrides` are `search.KEY=VALUE`. `say` gets what is not a result: the name of a model that was picked, lines that
     were cut or split. Output and errors as for `translate_stream`; also UsageError, ModelError and EnvironmentFault
     before anything is read.
     """
+    if score_target:
+        check_scoring(beam=beam, n_best=n_best, sample=sample, prefix=prefix, max_len=max_len)
+    if max_len is not None:
+        with_max_len(SearchConfig(), max_len)  # what is wrong with it shows before a model is read
     sampling = sampling_of(sample, beam=beam, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-    paths = [path / "model.safetensors" if path.is_dir() else path for path in models]
-    if not paths:
-        run = newest_run(Path("runs"))
-        say(f"model: {run}")
-        paths = [run / "model.safetensors"]
     keep_memory()
     workers = workers or (cores() if can_fork() else 1)
+    paths = models_to_use(models, say)
     translator = Translator.load(paths, device=device, precision=precision, workers=workers)
     translator.config = overridden(translator.config, overrides)
+    if max_len is not None:
+        translator.config = with_max_len(translator.config, max_len)
     translate_stream(
         stdin or sys.stdin.buffer,
         stdout or sys.stdout.buffer,
@@ -86,8 +90,21 @@ def translate(
         batch=batch,
         sampling=sampling,
         prefix=prefix,
+        score_target=score_target,
+        skip=skip,
         say=say,
     )
+
+
+def check_scoring(**asked: object) -> None:
+    """UsageError where a flag that says how to translate stands beside --score-target; `n_best` 1 says nothing."""
+    for name, value in asked.items():
+        if value and (name, value) != ("n_best", 1):
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"--score-target scores the translations that it is given, {flag} says how to make them",
+                f"leave out one of the two: {flag} or --score-target",
+            )
 
 
 def sampling_of(
@@ -112,6 +129,31 @@ def sampling_of(
             "--sample draws translations at random, --beam searches for the best", "choose one; --n-best counts samples"
         )
     return Sampling(**given)
+
+
+def with_max_len(config: SearchConfig, formula: str) -> SearchConfig:
+    """The search section with a greatest length as people write it: 50 pieces, or 2x+10 by the x pieces of the source.
+
+    UsageError for what is no such formula, and for lengths of no piece or of more than 9,999 (a source piece each).
+    """
+    text = "".join(formula.split()).lower()
+    numbers = re.fullmatch(r"(?:([0-9]*\.?[0-9]+)?\*?(x))?(?:(?(2)\+)([0-9]+))?", _x_first(text))
+    if not text or numbers is None:
+        raise UsageError(
+            f"--max-len {formula}: this is no length",
+            "write pieces as a number, 50, or by the pieces x of the source: 2x+10",
+        )
+    ratio = float(numbers[1] or 1) if numbers[2] else 0.0
+    extra = int(numbers[3] or 0)
+    if ratio + extra == 0 or max(ratio, extra) > _LONGEST:
+        raise UsageError(f"--max-len {formula}: it must be between 1 and {_LONGEST:,} pieces", "write it like 2x+10")
+    return config.model_copy(update={"max_len_ratio": ratio, "max_len_extra": extra})
+
+
+def _x_first(formula: str) -> str:
+    """10+2x as 2x+10."""
+    first, plus, second = formula.partition("+")
+    return f"{second}+{first}" if plus and second.endswith("x") and first.isdecimal() else formula
 
 
 def overridden(config: SearchConfig, overrides: Sequence[str]) -> SearchConfig:
@@ -149,29 +191,37 @@ def translate_stream(
     batch: int | None = None,
     sampling: Sampling | None = None,
     prefix: bool = False,
+    score_target: bool = False,
+    skip: int = 0,
     say: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Writes to `sink` a line for every line of `source`, in order; an empty line for an empty one.
+    """Writes to `sink` a line for every line of `source` after the first `skip`, in order; an empty line for an empty
+    one.
 
     With `prefix` an input line is a source, a tab and what its translation begins with (further tabs count as spaces);
-    no tab, no prefix.
+    no tab, no prefix. With `score_target` it is a source, a tab and its translation, which is not translated but
+    scored (`Translator.score`, `score_line`); an empty line comes out for what cannot be scored.
 
     By default a line is the translation. With `alignments` a tab follows (a translation holds none) and `source-target`
     pairs as in Pharaoh, `0-0 1-2`, which count the pieces that the model saw and wrote, from 0; words where the
     vocabulary is of words. With `sampling` translations are drawn, `n_best` of a line. With `as_json`, and whenever
     `n_best` is above 1, it is a JSON object (`record` has its keys). Written in whole lines: whatever stops it,
-    complete lines that are a true beginning of the output are there.
+    complete lines that are a true beginning of the output are there, so that as many lines skipped give the rest. Lines
+    keep their numbers then, and with them their samples.
 
     Raises, after everything was written, DataError with the numbers of the lines that were no text (they were
-    translated with U+FFFD in the place of what could not be read). Raises, when it can go no further: DataError and
-    EnvironmentFault of the reader, EnvironmentFault where the sink refuses (full), BrokenPipeError where its reader is
-    gone, KeyboardInterrupt, Stopped on SIGTERM, and what the search raises.
+    translated with U+FFFD in the place of what could not be read) and of those that could not be scored, or where there
+    were less than `skip` lines. Raises, when it can go no further: DataError and EnvironmentFault of the reader,
+    EnvironmentFault where the sink refuses (full), BrokenPipeError where its reader is gone, KeyboardInterrupt, Stopped
+    on SIGTERM, and what the search raises.
     """
     as_json = as_json or n_best > 1
 
-    notes = _Notes()
+    notes, unscored = Notes(skip, given=score_target), LineReport("standard input")
 
     def translated(window: Sequence[str]) -> list[Translation]:
+        if score_target:
+            return scored(window, translator, unscored, notes.n_lines + 1, alignments=alignments, batch=batch)
         cut = [text.partition("\t") for text in window] if prefix else [(text, "", "") for text in window]
         return translator.translate_window(
             [text for text, _, _ in cut],
@@ -184,19 +234,24 @@ def translate_stream(
             first_line=notes.n_lines + 1,
         )
 
+    def written(one: Translation) -> str:
+        if as_json:
+            return record(one, n_best)
+        return score_line(one, alignments) if score_target else line(one, alignments)
+
     translated([])  # what is wrong with the settings shows before anything is read
     report = LineReport("standard input")
     inbox = Inbox()
-    reader = threading.Thread(target=read, args=(unbuffered(source), report, inbox, prefix), daemon=True)
+    reading = (unbuffered(source), report, inbox, prefix or score_target, skip)
+    reader = threading.Thread(target=read, args=reading, daemon=True)
     raw = unbuffered(sink)
     try:
         with Signals() as signals:
             reader.start()
             while window := inbox.window():
                 found = translated(window)
-                lines = [record(one, n_best) if as_json else line(one, alignments) for one in found]
                 with signals.held_back():
-                    write(raw, "".join(f"{text}\n" for text in lines).encode())
+                    write(raw, "".join(f"{written(one)}\n" for one in found).encode())
                 notes.take(found)
     finally:
         inbox.abandon()
@@ -204,67 +259,44 @@ def translate_stream(
     if inbox.fault is not None:
         raise inbox.fault
     assert inbox.complete, "the reading thread died"
-    if report.bad:
+    if report.lines < skip:
         raise DataError(
-            "\n".join(report.describe_bad()), "these lines were translated with U+FFFD where they could not be read"
+            f"standard input has {report.lines:,} line{'' if report.lines == 1 else 's'}, less than --skip {skip} says",
+            "is this the input of the output so far?",
         )
+    if report.bad or unscored.bad:
+        raise _bad_lines(report, unscored)
 
 
-def line(found: Translation, alignments: bool) -> str:
-    """The plain output for a line, without its end; without attention the part after the tab stays empty."""
-    if not alignments:
-        return found.translation
-    return f"{found.translation}\t{' '.join(f'{s}-{t}' for s, t in found.alignment or ())}"
-
-
-def record(found: Translation, n_best: int = 1) -> str:
-    """The JSON object for a line, on one line.
-
-    source, source_pieces, parts; of the best translation: translation, score, pieces, alignment (pairs [source piece,
-    target piece], null without attention), cut, unknown (`Candidate` says what they mean); with n_best above 1 also
-    `hypotheses`, a list of objects with these six keys, best first.
+def scored(
+    window: Sequence[str],
+    translator: Translator,
+    unscored: LineReport,
+    first_line: int,
+    *,
+    alignments: bool = False,
+    batch: int | None = None,
+) -> list[Translation]:
+    """The lines `SOURCE<TAB>TARGET` (further tabs count as spaces) from number `first_line` on, scored; the lines that
+    cannot be go into the report `unscored`, and have the score nan.
     """
-    values: dict[str, Any] = {"source": found.source, "source_pieces": found.pieces, "parts": found.parts}
-    values |= _values(found.hypotheses[0])
-    if n_best > 1:
-        values["hypotheses"] = [_values(candidate) for candidate in found.hypotheses]
-    text = json.dumps(values, ensure_ascii=False, allow_nan=False)
-    return _LINE_ENDS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    cut = [text.partition("\t") for text in window]
+    pairs = [(source, target.replace("\t", " ")) for source, tab, target in cut if tab]
+    found = iter(translator.score_window(pairs, alignments=alignments, batch=batch))
+    lines = [next(found) if tab else Translation(source, (), (Candidate("", nan, nan),), 0) for source, tab, _ in cut]
+    for number, (one, (_, tab, _)) in enumerate(zip(lines, cut, strict=True), first_line):
+        if isnan(one.score):
+            why = f"a side has more than {SCORED_PIECES:,} pieces" if tab else "no tab between source and target"
+            unscored.add_bad(BadLine(number, 1, why))
+    return lines
 
 
-def _values(candidate: Candidate) -> dict[str, Any]:
-    return {
-        "translation": candidate.translation,
-        "score": candidate.score if math.isfinite(candidate.score) else None,
-        "pieces": candidate.pieces,
-        "alignment": candidate.alignment,
-        "cut": candidate.cut,
-        "unknown": candidate.unknown,
-    }
-
-
-@dataclass
-class _Notes:
-    """What people should know of the lines that passed: how many there were of a kind, and the first of them."""
-
-    n_lines: int = 0
-    kinds: dict[str, list[int]] = field(default_factory=dict)
-
-    def take(self, found: Sequence[Translation]) -> None:
-        for one in found:
-            self.n_lines += 1
-            if one.parts > 1:
-                self._count("longer than the model has learned, translated in parts")
-            if one.cut:
-                self._count("cut at the greatest length: the model found no end")
-
-    def _count(self, kind: str) -> None:
-        numbers = self.kinds.setdefault(kind, [0])
-        numbers[0] += 1
-        if numbers[0] <= _SHOWN:
-            numbers.append(self.n_lines)
-
-    def tell(self, say: Callable[[str], None]) -> None:
-        for kind, (count, *first) in self.kinds.items():
-            more = ", ..." if count > len(first) else ""
-            say(f"{count:,} line{'s' if count > 1 else ''} {kind}: {', '.join(map(str, first))}{more}")
+def _bad_lines(report: LineReport, unscored: LineReport) -> DataError:
+    """What to raise for lines that were no text, and for lines that could not be scored."""
+    hints = []
+    if report.bad:
+        which, what = ("lines that are no text", "scored") if unscored.bad else ("these lines", "translated")
+        hints.append(f"{which} were {what} with U+FFFD where they could not be read")
+    if unscored.bad:
+        hints.append("lines without a score are empty; with --score-target each line is SOURCE<TAB>TARGET")
+    return DataError("\n".join([*report.describe_bad(), *unscored.describe_bad()]), "\n".join(hints))

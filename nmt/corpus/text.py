@@ -98,18 +98,22 @@ def bad_text_error(reports: list[LineReport], hint: str = BAD_TEXT_HINT) -> Data
     return DataError("\n".join(line for report in reports for line in report.describe_bad()), hint)
 
 
-def scan_lines(stream: BinaryIO, report: LineReport, tabs: bool = False) -> Iterator[tuple[str, BadLine | None]]:
+def scan_lines(
+    stream: BinaryIO, report: LineReport, tabs: bool = False, skip: int = 0
+) -> Iterator[tuple[str, BadLine | None]]:
     """Every line of a stream with its fault, if any, in bounded memory; as many as there are `\\n`, and one for an
     unended last line.
 
     A bad line is still one line: what is not UTF-8, and each NUL, stands as U+FFFD in it; one over 1 MiB is a single
     U+FFFD. Bytes are taken as they come, so on a pipe a line is given before the next one arrives. DataError for
-    damaged or unsuitable compression, EnvironmentFault where the system cannot read. With `tabs` a TAB stays.
+    damaged or unsuitable compression, EnvironmentFault where the system cannot read. With `tabs` a TAB stays. The first
+    `skip` lines are counted and not looked at.
     """
     separators = _SEPARATORS_BUT_TAB if tabs else _SEPARATORS
     pending = bytearray()  # the beginning of a line that has not ended yet; empty while that is over-long
     length = 0  # its bytes
-    for chunk in _chunks(stream, report):
+    chunks = _chunks(stream, report)
+    for chunk in _after(chunks, report, skip) if skip else chunks:
         *ended, rest = chunk.split(b"\n")
         for raw in ended:
             if length:
@@ -246,6 +250,27 @@ def _chunks(stream: BinaryIO, report: LineReport) -> Iterator[bytes]:
     while head:
         yield head
         head = read()
+
+
+def _after(chunks: Iterator[bytes], report: LineReport, n_lines: int) -> Iterator[bytes]:
+    """What follows the first n_lines lines, which are counted in the report; an unended last line is one too."""
+    begun = False
+    for chunk in chunks:
+        missing = n_lines - report.lines
+        if missing > 0:
+            ends = chunk.count(b"\n")
+            if ends < missing:
+                report.lines += ends
+                begun = not chunk.endswith(b"\n")
+                continue
+            at = 0
+            for _ in range(missing):
+                at = chunk.index(b"\n", at) + 1
+            report.lines, begun = n_lines, False
+            chunk = chunk[at:]
+        if chunk:
+            yield chunk
+    report.lines += begun
 
 
 def _unpacked(pending: bytes, read: Callable[[], bytes], report: LineReport) -> Iterator[bytes]:

@@ -56,7 +56,7 @@ class Cache:
     @classmethod
     def empty(cls, B: int, K: int, G: int, C: int, like: Tensor) -> Self:
         """For B sentences with K hypotheses each, on the device and in the dtype of `like`."""
-        return cls(*(like.new_empty((B, G, _ROOM, K, C)) for _ in "kv"))
+        return cls(like.new_empty((B, G, _ROOM, K, C)), like.new_empty((B, G, _ROOM, K, C)))
 
     def append(self, keys: Tensor, values: Tensor) -> Self:
         """With one position more, (B, G, K, C) each."""

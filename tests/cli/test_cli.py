@@ -307,7 +307,10 @@ def test_commands_get_what_the_flags_say(command: Callable[..., None], recipe: s
         cli.run(["translate", "--model", "a", "--model", "b", "--beam", "2", "--json", "--set", "search.beam=1"]) == 0
     )
     assert cli.run(["translate", "--sample", "--top-k", "3", "--top-p", ".5", "--seed", "7", "--prefix"]) == 0
-    prepared, trained, translated, drawn = calls
+    assert cli.run(["translate", "--score-target", "--max-len", "2x+10", "--skip", "3"]) == 0
+    prepared, trained, translated, drawn, scored = calls
+    assert (scored[1]["score_target"], scored[1]["max_len"], scored[1]["skip"]) == (True, "2x+10", 3)
+    assert (drawn[1]["score_target"], drawn[1]["max_len"], drawn[1]["skip"]) == (False, None, 0)
     assert (drawn[1]["sample"], drawn[1]["top_k"], drawn[1]["top_p"], drawn[1]["seed"]) == (True, 3, 0.5, 7)
     assert (drawn[1]["temperature"], drawn[1]["prefix"]) == (None, True)
     assert (prepared[1]["workers"], prepared[1]["fetch"]) == (3, True)

@@ -17,13 +17,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.commands.translate import overridden, sampling_of, translate, translate_stream
+from nmt.batch import EOS
+from nmt.commands.translate import overridden, sampling_of, translate, translate_stream, with_max_len
+from nmt.corpus.tokenizer import Words
 from nmt.errors import DataError, EnvironmentFault, ModelError, NmtError, UsageError
 from nmt.model_file import write_model
 from nmt.recipe import SearchConfig
 from nmt.search.sampling import Sampling
 from nmt.translator import Translator
-from tests.stand_ins import echo, endless, newlines
+from tests.stand_ins import VOCABULARY, Echo, echo, endless, newlines
 from tests.test_translator import bahdanau
 
 
@@ -166,11 +168,116 @@ def test_json_holds_what_is_known_of_a_line() -> None:
         "parts": 1,
         "translation": "the zebra",
         "score": pytest.approx(0.0, abs=1e-4),
+        "log_prob": 0.0,
         "pieces": ["the", "<unk>"],
+        "token_scores": [0.0, 0.0],
         "alignment": [[0, 0], [1, 1]],
         "cut": False,
+        "looped": False,
         "unknown": 1,
     }
+
+
+def test_token_scores_are_of_the_pieces_and_log_prob_counts_the_end_too(run: Path) -> None:
+    translator = Translator.load(run / "model.safetensors", device="cpu")
+    out, error = through(translator, b"w1 w2 w3\nw4 w5 , w1 w2 w3 w4 w5 w6 w7 w8 w9 w10 w11 w12 w13\n\n", as_json=True)
+    assert error is None
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [one["parts"] for one in records][::2] == [1, 0]
+    assert records[1]["parts"] > 1
+    for one in records:
+        assert len(one["token_scores"]) == len(one["pieces"])
+        assert all(value <= 0 for value in one["token_scores"])
+        assert one["log_prob"] <= sum(one["token_scores"]) + 1e-5
+    assert (records[2]["log_prob"], records[2]["token_scores"]) == (0.0, [])
+    (found,) = through_score(translator, records[0]["source"], records[0]["translation"])
+    assert found["score"] == pytest.approx(records[0]["score"], abs=1e-4) or records[0]["cut"]
+
+
+def through_score(translator: Translator, source: str, target: str) -> list[dict[str, Any]]:
+    """The record of a pair that is scored."""
+    out, error = through(translator, f"{source}\t{target}\n".encode(), score_target=True, as_json=True)
+    assert error is None
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_loops_are_flagged_and_told_and_honest_repetitions_are_not() -> None:
+    long = SearchConfig(beam=2, max_len_ratio=4.0, max_len_extra=3)
+    words = Words(VOCABULARY, None)
+    round_and_round = Translator(Echo(words.n_ids, script=[4, 5, 6] * 3 + [EOS]), words, words, long)
+    said: list[str] = []
+    out, error = through(
+        round_and_round, b"cat on mat\n\nthe cat sat the cat sat\non .\n", as_json=True, say=said.append
+    )
+    assert error is None
+    assert [json.loads(line)["looped"] for line in out.splitlines()] == [True, False, False, True]
+    assert said == ["2 lines with the same words over and over (--set search.no_repeat_ngram=4 forbids that): 1, 4"]
+    found = next(endless().translate(["cat cat cat cat cat"]))
+    assert (found.cut, found.looped) == (True, False), "the source says it five times, the translation eight times"
+
+
+# --- given translations -----------------------------------------------------------------------------------------------
+
+
+def test_given_pairs_are_scored_one_line_a_line() -> None:
+    data = b"the cat\tthe cat\nsat\tmat\n\t\nsat\t\n \tsat\nthe\tthe\tcat\n"
+    out, error = through(echo(), data, score_target=True)
+    assert error is None
+    rows = [line.split("\t") for line in out.decode().splitlines()]
+    assert rows[0] == ["0.000000", "0.000000", "3"]
+    assert rows[2] == ["0.000000", "0.000000", "0"], "two empty texts: what translating an empty line scores"
+    assert [row[2] for row in rows] == ["3", "2", "0", "1", "2", "3"]
+    # The stand-in gives every other word e^-20, and its configuration divides by ((5 + |y|) / 6)^0.6.
+    assert float(rows[1][1]) == pytest.approx(-20, abs=1e-3)
+    assert float(rows[1][0]) == pytest.approx(-20 / (7 / 6) ** 0.6, abs=1e-3)
+    assert float(rows[3][1]) == pytest.approx(-20, abs=1e-3)
+    plain = through(echo(), b"the\tthe cat\n", score_target=True, alignments=True)[0]
+    assert plain.decode().split("\t")[3] == "0-0 0-1\n"
+
+
+def test_a_line_that_cannot_be_scored_is_empty_and_reported_at_the_end() -> None:
+    with patch("nmt.translator.SCORED_PIECES", 4):
+        data = b"the cat\n\nthe\tthe\nthe \xff\tthe\nthe\tthe the the the the\nthe\tthe\n"
+        out, error = through(echo(), data, score_target=True)
+        as_json, _ = through(echo(), data, score_target=True, as_json=True)
+    assert [line != "" for line in out.decode().split("\n")] == [False, False, True, True, False, True, False]
+    assert isinstance(error, DataError)
+    assert str(error).splitlines() == [
+        "error: standard input:4:5: byte 0xFF is not UTF-8",
+        "  standard input:1:1: no tab between source and target",
+        "  standard input:2:1: no tab between source and target",
+        "  standard input:5:1: a side has more than 5,000 pieces",
+        "  lines that are no text were scored with U+FFFD where they could not be read",
+        "  lines without a score are empty; with --score-target each line is SOURCE<TAB>TARGET",
+    ]
+    records = [json.loads(line) for line in as_json.splitlines()]
+    assert [one["score"] is None for one in records] == [True, True, False, False, True, False]
+    assert records[4]["translation"] == "the the the the the"
+
+
+def test_pairs_of_any_length_and_order_are_scored_alike(run: Path) -> None:
+    translator = Translator.load(run / "model.safetensors", device="cpu")
+    pairs = [(f"w{i} w{i % 7}", " ".join(f"w{(i * j) % 20}" for j in range(i % 40))) for i in range(80)]
+    together = list(translator.score(pairs))
+    alone = [next(translator.score([pair], batch=1)) for pair in pairs]
+    assert [one.score for one in together] == pytest.approx([one.score for one in alone], rel=1e-5)
+    assert [one.source for one in together] == [source for source, _ in pairs]
+    assert [one.translation for one in together] == [target for _, target in pairs]
+    whole = list(translator.translate([source for source, _ in pairs], sampling=Sampling(9.0)))
+    again = list(translator.score((one.source, one.translation) for one in whole))
+    ended = [
+        (one, same) for one, same in zip(whole, again, strict=True) if not (one.cut or one.unknown or one.parts > 1)
+    ]
+    assert len(ended) > 5
+    for one, same in ended:
+        assert same.score == pytest.approx(one.score, abs=1e-4)
+
+
+def test_flags_of_translating_do_not_go_with_scoring(run: Path) -> None:
+    for flag, value in (("beam", 2), ("n_best", 2), ("sample", True), ("prefix", True)):
+        with pytest.raises(UsageError, match="--score-target scores the translations that it is given, --") as refused:
+            translate([run], score_target=True, **{flag: value})  # type: ignore[arg-type]
+        assert refused.value.hint == f"leave out one of the two: --{flag.replace('_', '-')} or --score-target"
 
 
 def test_several_translations_are_json_one_object_a_line() -> None:
@@ -219,7 +326,7 @@ def test_what_follows_a_tab_begins_the_translation() -> None:
     assert error is None
     assert out == b"mat cat sat\nthe cat\n\nmat\nsat\non the sat\n"
     found = json.loads(through(echo(), b"the cat sat\tmat\n", prefix=True, as_json=True)[0])
-    assert (found["source"], found["translation"]) == ("the cat sat", "mat cat sat")
+    assert (found["source"], found["prefix"], found["translation"]) == ("the cat sat", "mat", "mat cat sat")
     assert through(echo(), b"the\tcat\n")[0] == b"the cat\n", "without the flag a tab is a space"
 
 
@@ -260,6 +367,55 @@ def test_search_keys_can_be_overridden_and_nothing_else() -> None:
     for wrong in ("search.beam=0", "search.beam=1.5", "search.length_formula=long", "search.length_penalty=-1"):
         with pytest.raises(UsageError, match=r"--set search\."):
             overridden(config, [wrong])
+
+
+def test_the_greatest_length_is_a_formula() -> None:
+    config = SearchConfig()
+    for formula, expected in {
+        "2x+10": (2.0, 10),
+        "1.5x": (1.5, 0),
+        "x": (1.0, 0),
+        "x+5": (1.0, 5),
+        "50": (0.0, 50),
+        " 2 * x + 3 ": (2.0, 3),
+        ".5X+1": (0.5, 1),
+        "10 + 2x": (2.0, 10),
+    }.items():
+        changed = with_max_len(config, formula)
+        assert (changed.max_len_ratio, changed.max_len_extra) == expected, formula
+        assert changed == config.model_copy(update={"max_len_ratio": expected[0], "max_len_extra": expected[1]})
+    for wrong in (
+        "",
+        "2y+10",
+        "x+",
+        "+",
+        "2x+3.5",
+        "x*2",
+        "-3",
+        "2x-1",
+        "x x",
+        "2x+3x",
+        "1+2",
+        "ten",
+        "٣",
+        "1e3",
+        ".x",
+    ):
+        with pytest.raises(UsageError) as refused:
+            with_max_len(config, wrong)
+        assert refused.value.what == f"--max-len {wrong}: this is no length"
+        assert refused.value.hint == "write pieces as a number, 50, or by the pieces x of the source: 2x+10"
+    for wrong in ("0", "0x+0", "10000", "x+10000", "99999x"):
+        with pytest.raises(UsageError, match="must be between 1 and 9,999 pieces"):
+            with_max_len(config, wrong)
+
+
+def test_no_translation_is_longer_than_it_may_be(run: Path) -> None:
+    for formula, longest in (("3", 3), ("2x+1", 5)):
+        sink = io.BytesIO()
+        source = io.BytesIO(b"w1 w2\n")
+        translate([run], device="cpu", max_len=formula, as_json=True, stdin=source, stdout=sink)
+        assert len(json.loads(sink.getvalue())["pieces"]) == longest
 
 
 # --- pipes ------------------------------------------------------------------------------------------------------------
@@ -343,6 +499,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_its_file_and_the_newest_run_are_the_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run.parent.parent)
+    monkeypatch.delenv("NMT_MODEL", raising=False)
     outs, said = [], []
     for models in ([run], [run / "model.safetensors"], []):
         sink = io.BytesIO()
@@ -353,8 +510,30 @@ def test_a_run_its_file_and_the_newest_run_are_the_same(run: Path, monkeypatch: 
     assert said[-1] == "model: runs/small" or "model: runs/small" in said
 
 
+def test_the_environment_names_models_where_no_flag_does(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.parent.parent)
+    file = str(run / "model.safetensors")
+
+    def told(models: list[Path], value: str) -> tuple[bytes, list[str]]:
+        monkeypatch.setenv("NMT_MODEL", value)
+        sink, said = io.BytesIO(), list[str]()
+        translate(models, device="cpu", stdin=io.BytesIO(b"w1 w2\n"), stdout=sink, say=said.append)
+        return sink.getvalue(), said
+
+    out, said = told([], file)
+    assert said[0] == f"model: {file} (from NMT_MODEL)"
+    both, said = told([], os.pathsep.join([str(run), file]))
+    assert said[0] == f"model: {run} and {file} (from NMT_MODEL)"
+    assert both == out, "the same model twice"
+    assert told([], "")[1][0] == "model: runs/small", "empty is as good as not set"
+    assert not told([run], "/nowhere")[1][0].startswith("model:"), "a flag goes before it, and nothing need be said"
+    with pytest.raises(ModelError, match="/nowhere does not exist"):
+        told([], "/nowhere")
+
+
 def test_no_run_at_all_is_a_model_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NMT_MODEL", raising=False)
     with pytest.raises(ModelError, match="runs"):
         translate(device="cpu", stdin=io.BytesIO(), stdout=io.BytesIO())
 
@@ -406,6 +585,56 @@ def test_a_signal_leaves_complete_lines_and_no_traceback(run: Path, number: int,
     assert b"Fatal" not in errors
     if number == signal.SIGINT:
         assert b"error" not in errors
+
+
+@pytest.mark.parametrize("options", [{"beam": 1}, {"sample": True, "seed": 4}], ids=["greedy", "drawn"])
+def test_what_was_killed_goes_on_where_it_stopped(run: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    source = "\n".join(f"w{i % 20} w{(i * 7) % 20} {'w3 ' * (i % 5)}" for i in range(300)).encode()  # unended
+    options = {"device": "cpu", "batch": 1, "max_len": "5", **options}
+    small = "import nmt.commands.lines\nnmt.commands.lines.WINDOW_LINES = 20\n"  # so that there is a midway
+    told = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    program = small + PROGRAM.replace('device="cpu"', told)
+    with open(tmp_path / "out", "wb") as sink:
+        child = subprocess.Popen([sys.executable, "-c", program, str(run)], stdin=subprocess.PIPE, stdout=sink)
+    with child:
+        assert child.stdin is not None
+        child.stdin.write(source[:3000])  # the rest never comes: it is killed at work or while it waits
+        child.stdin.flush()
+        while (tmp_path / "out").stat().st_size == 0:
+            time.sleep(0.005)
+        child.kill()
+    there = (tmp_path / "out").read_bytes()
+    assert there.endswith(b"\n")
+    n = there.count(b"\n")
+    assert 0 < n < 300
+
+    def rest(skip: int) -> bytes:
+        sink = io.BytesIO()
+        translate([run], skip=skip, stdin=io.BytesIO(source), stdout=sink, **options)
+        return sink.getvalue()
+
+    whole = rest(0)
+    assert there + rest(n) == whole
+    assert rest(300) == b"", "nothing is left to do"
+
+
+def test_skipped_lines_keep_their_numbers_in_what_is_said() -> None:
+    said: list[str] = []
+    out, error = through(endless(), b"\xff\nthe\nsat\ncat \xff\nthe\n", skip=2, say=said.append)
+    assert out.count(b"\n") == 3
+    assert said == ["3 lines cut at the greatest length: the model found no end: 3, 4, 5"]
+    assert isinstance(error, DataError)
+    assert error.what == "standard input:4:5: byte 0xFF is not UTF-8"
+    out, error = through(echo(), b"the\ncat", skip=2)
+    assert (out, error) == (b"", None)
+    out, error = through(echo(), b"the\n", skip=2)
+    assert isinstance(error, DataError)
+    assert error.what == "standard input has 1 line, less than --skip 2 says"
+    assert error.hint == "is this the input of the output so far?"
+    out, error = through(echo(), b"the\tthe\ncat\n", skip=1, score_target=True)
+    assert out == b"\n"
+    assert isinstance(error, DataError)
+    assert error.what == "standard input:2:1: no tab between source and target"
 
 
 def test_head_ends_it_quietly(run: Path) -> None:

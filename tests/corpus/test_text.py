@@ -333,3 +333,30 @@ class TestFiles:
         got = read_text(tmp_path / "f")
         assert got.lines == ["a b", "c"]
         assert (got.report.lines, got.report.separators) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "data", [b"a\n\nbb\n\xff\n", b"a\nb\nlast", b"\n" * 200_000, b"x" * 300_000 + b"\ny\n", b"", b"\n\n"]
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_skipped_lines_are_counted_and_the_rest_is_as_it_was(data: bytes, packed: bool) -> None:
+    whole = [text for text, _ in scan_lines(io.BytesIO(data), LineReport("x"))]
+    for skip in {0, 1, 2, 3, 65_536, 65_537, 199_999, 200_000, 200_001}:
+        report = LineReport("x")
+        stream = io.BytesIO(gzip.compress(data) if packed else data)
+        rest = list(scan_lines(stream, report, skip=skip))
+        assert [text for text, _ in rest] == whole[skip:]
+        assert report.lines == len(whole)
+        assert [bad.line for _, bad in rest if bad] == [
+            n for n, text in enumerate(whole, 1) if n > skip and "\ufffd" in text
+        ]
+
+
+def test_skipping_waits_for_nothing_on_a_pipe() -> None:
+    reader, writer = os.pipe()
+    with open(reader, "rb", buffering=0) as source, open(writer, "wb", buffering=0) as sink:
+        sink.write(b"one\ntwo\nthr")
+        lines = scan_lines(source, LineReport("x"), skip=1)
+        assert next(lines)[0] == "two"
+        sink.write(b"ee\n")
+        assert next(lines)[0] == "three"
