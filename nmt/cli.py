@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 import typer.main
 
+from nmt import cli_convert
 from nmt.errors import EXIT_PIPE_CLOSED, EnvironmentFault, NmtError, SaidElsewhere, UsageError
 from nmt.processes import several, speaks
 from nmt.version import VERSION
@@ -283,6 +284,9 @@ def score(
         for warning in report.warnings:
             console.say(f"warning: {warning}")
     print(score_json(report) if as_json else score_lines(report))
+
+
+app.command("import")(cli_convert.import_)
 
 
 @app.command()

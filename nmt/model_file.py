@@ -113,7 +113,7 @@ def read_model(path: Path) -> ModelFile:
     ModelError, with what is wrong and what to do, for a file that is missing, cut, damaged, foreign, of a newer nmt, or
     whose tensors are not those of its recipe; EnvironmentFault where we may not read.
     """
-    data = _read_whole(path)
+    data = read_whole(path)
     try:
         tensors = safetensors.torch.load(data)
     except safetensors.SafetensorError as fault:
@@ -144,8 +144,11 @@ def build(model_file: ModelFile, device: torch.device | str = "cpu") -> Seq2Seq:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _read_whole(path: Path) -> bytes:
-    """All bytes, after the sizes that the header declares have been compared with the file's own."""
+def read_whole(path: Path) -> bytes:
+    """All bytes of a safetensors file, after the sizes that its header declares have been compared with its own.
+
+    ModelError for a file that is missing, cut or not sound, EnvironmentFault where we may not read.
+    """
     try:
         with refusals(path, "be read"):
             # Without O_NONBLOCK a named pipe in the file's place would hang us.

@@ -28,7 +28,8 @@ MAY_IMPORT = {
         "training",
     },
     "console": {"ground"},
-    "cli": {"ground", "commands", "console"},
+    "cli_convert": {"ground", "commands", "console"},
+    "cli": {"ground", "commands", "console", "cli_convert"},
 }  # fmt: skip
 
 # Narrower than the groups: (who, what) pairs that may not be, by beginnings of module names.
@@ -46,12 +47,14 @@ NOT_A_PAPER = {"contract", "build", "initialize"}
 
 # Third-party packages: where they may be imported; those not listed, in the groups below.
 GROUND_PACKAGES = {"pydantic", "pydantic_core", "ruamel"}
-ONLY_IN = {"rich": {"nmt.console"}, "typer": {"nmt.cli"}}
-WITHOUT_TORCH = {"ground", "console", "cli"}
+ONLY_IN = {"rich": {"nmt.console"}, "typer": {"nmt.cli", "nmt.cli_convert"}}
+WITHOUT_TORCH = {"ground", "console", "cli", "cli_convert"}
 
 # A command is imported when it is called. The others are too slow or too rarely used to load each time.
 IMPORTS_IN_FUNCTIONS = {
     ("nmt.__main__", "nmt.cli"),  # after the working folder is out of the path
+    ("nmt.cli_convert", "nmt.commands.import_model"),  # as every command in cli.py
+    ("nmt.cli_convert", "nmt.console"),
     ("nmt.corpus.moses", "sacremoses"),  # 0.4 s, for one kind of vocabulary
     ("nmt.ops.choose", "nmt.ops.additive_triton"),  # Triton is never imported where nothing of it can run
     ("nmt.ops.choose", "nmt.ops.packed_triton"),
@@ -110,7 +113,7 @@ def import_complaints(module: str, name: str, inside_function: bool) -> Iterator
     if top in UNSAFE_MODULES:
         yield f"{top} runs code from files"
     if module not in ONLY_IN.get(top, {module}):
-        yield f"{top} belongs to {', '.join(ONLY_IN[top])}"
+        yield f"{top} belongs to {', '.join(sorted(ONLY_IN[top]))}"
     if top == "torch" and group in WITHOUT_TORCH:
         yield f"{group} must do without torch"
     elif group == "ground" and top not in {*sys.stdlib_module_names, *GROUND_PACKAGES, *ONLY_IN, "nmt"}:
