@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 import typer.main
 
+from nmt import cli_convert
 from nmt import cli_options as options
 from nmt.cli_errors import (
     EXIT_INTERRUPTED,
@@ -223,6 +224,9 @@ def score(
         for warning in report.warnings:
             console.say(f"warning: {warning}")
     print(score_json(report) if as_json else score_lines(report))
+
+
+app.command("import")(cli_convert.import_)
 
 
 @app.command()

@@ -95,8 +95,10 @@ class VocabSizes(Section):
 class TokenizerConfig(Section):
     """How text becomes pieces."""
 
-    kind: Literal["bpe", "unigram", "char", "word"] = "bpe"
-    """bpe, unigram and char are sentencepiece models; word is a vocabulary of words and an unknown, as in 2014."""
+    kind: Literal["bpe", "unigram", "char", "word", "marian"] = "bpe"
+    """bpe, unigram and char are sentencepiece models; word is a vocabulary of words and an unknown, as in 2014. marian
+    is what `nmt import` finds: a sentencepiece model for each side and one numbering of pieces. It cannot be learned;
+    train.init takes it over with the model."""
     vocab: Positive | VocabSizes = 8000
     """Number of ids on each side, special ones included; for words, the shortlist of the most frequent. {src: 160004,
     tgt: 80004} for sides of different sizes, which needs joint: false."""

@@ -205,6 +205,8 @@ class TransformerConfig(ModelSection):
     """Source and target share one embedding (section 3.4); needs tokenizer.joint."""
     output_bias: bool = False
     """A bias on the logits."""
+    activation: Literal["relu", "swish", "gelu"] = "relu"
+    """What stands between the two matrices of a feed-forward layer. The paper has relu; OPUS-MT models have swish."""
     initialization: Initialization = PaperInit()
 
     @model_validator(mode="after")

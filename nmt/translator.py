@@ -239,7 +239,9 @@ class Translator:
             if len(part.ids) <= self.max_pieces or len(text) == 1:
                 return [part]
         at = _middle_cut(text)
-        return [*self._parts(text[:at]), *self._parts(text[at:])]
+        code = self.src_tokenizer.code(text)
+        again = code if 4 * len(code) < len(text) else ""  # else the second part might be as long as the whole
+        return [*self._parts(text[:at]), *self._parts(again + text[at:])]
 
     def _encoded(self, text: str) -> Part:
         return self._wording.part(text)

@@ -1,7 +1,11 @@
 """What tests of several parts share."""
 
 import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -22,3 +26,19 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder {folder}: NMT_SHARED_DATA names the one with the parallel text")
     return folder.resolve()
+
+
+@pytest.fixture(scope="module")
+def transformers() -> Iterator[ModuleType]:
+    """Hugging Face's package, told to stay offline and unable to do otherwise; models are built from configs."""
+
+    def refuse(*_: Any) -> NoReturn:
+        raise AssertionError("a test wanted the network")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("TRANSFORMERS_OFFLINE", "1")
+        patch.setattr(socket.socket, "connect", refuse)
+        import transformers  # seconds, and only for these tests
+
+        yield transformers

@@ -1,4 +1,5 @@
-"""Text to ids and back: sentencepiece models (bpe, unigram, char) and vocabularies of whole words, as one interface.
+"""Text to ids and back: sentencepiece models (bpe, unigram, char), vocabularies of whole words, and what Marian's
+models have (marian), as one interface.
 
 In every kind ids 0 to 3 are PAD, UNK, BOS and EOS of `nmt.batch`. `encode` adds no BOS and EOS; `decode` leaves out
 PAD, BOS and EOS. Learning is deterministic: the same sentences in the same order give the same bytes, whatever the
@@ -35,7 +36,7 @@ _THREADS = 1
 
 
 class Tokenizer(ABC):
-    """Turns lines into ids and ids into lines; `kind` is bpe, unigram, char or word."""
+    """Turns lines into ids and ids into lines; `kind` is bpe, unigram, char, word or marian."""
 
     kind: str
 
@@ -52,6 +53,11 @@ class Tokenizer(ABC):
         """The ids of each line, its pieces drawn at random where the kind can do that; a function of lines and seed."""
         del amount, seed
         return self.encode(lines)
+
+    def code(self, line: str) -> str:
+        """What at the beginning of a line speaks of all of it, and so belongs before each part of a long one."""
+        del line
+        return ""
 
     @abstractmethod
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
@@ -127,6 +133,70 @@ class SentencePieces(Tokenizer):
     def to_bytes(self) -> bytes:
         """A line of JSON and the model's own bytes."""
         return _pack({"kind": self.kind}, self._model)
+
+
+class MarianPieces(Tokenizer):
+    """One side of a Marian model: a sentencepiece model that cuts, and a list of pieces that numbers what it gives.
+
+    Pieces without a number are UNK, which decodes to nothing. A line may begin with a code in double angles, `>>fra<<`,
+    which is a piece of its own: models of several target languages read there which one is wanted.
+    """
+
+    kind = "marian"
+
+    def __init__(self, model: bytes, pieces: Sequence[str]) -> None:
+        """pieces: from id 4 on; "" for ids that stand for nothing."""
+        self._model, self._pieces = model, [*SPECIALS, *pieces]
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        except RuntimeError as fault:  # sentencepiece's only error
+            raise ModelError(f"the tokenizer is no sentencepiece model: {fault}") from None
+        if not model or not self._processor.get_piece_size():
+            raise ModelError("the tokenizer is no sentencepiece model: it is empty")
+        self._ids = {piece: i for i, piece in enumerate(self._pieces) if i >= len(SPECIALS) and piece}
+        if len(self._ids) != sum(piece != "" for piece in pieces):
+            raise ModelError("the tokenizer's pieces are not all different")
+
+    @property
+    def n_ids(self) -> int:
+        """Number of ids, special ones included: V."""
+        return len(self._pieces)
+
+    def encode(self, lines: Sequence[str]) -> list[list[int]]:
+        """The ids of each line, without BOS and EOS; a piece without a number is UNK."""
+        cut = [split_code(line) for line in lines]
+        rows = self._processor.encode([text for _, text in cut], out_type=str, num_threads=_THREADS)
+        get = self._ids.get
+        codes = ([code] if code else [] for code, _ in cut)
+        return [[get(piece, UNK) for piece in (*code, *row)] for code, row in zip(codes, rows, strict=True)]
+
+    def code(self, line: str) -> str:
+        """The language it is to be translated into."""
+        return split_code(line)[0]
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """The line each sequence of ids stands for; UNK and special ids are left out."""
+        return [self.join(self.pieces(row)) for row in ids]
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The piece each id stands for; `▁` begins a word."""
+        return [self._pieces[i] for i in ids]
+
+    def join(self, pieces: Sequence[str]) -> str:
+        """The line these pieces stand for; a piece that the sentencepiece model lacks stands for itself."""
+        kept = [piece for piece in pieces if piece not in SPECIALS]
+        return self._processor.decode_pieces(kept).replace(_SPACE, " ").strip(" ")
+
+    def to_bytes(self) -> bytes:
+        """A line of JSON, the model's own bytes, and the pieces as JSON."""
+        pieces = json.dumps(self._pieces[len(SPECIALS) :], ensure_ascii=False).encode()
+        return _pack({"kind": self.kind, "model": len(self._model)}, self._model + pieces)
+
+
+def split_code(line: str) -> tuple[str, str]:
+    """The code in double angles that a line begins with, "" for none, and the rest of it."""
+    end = line.find("<<") + len("<<") if line.startswith(">>") and "<<" in line else 0
+    return line[:end], line[end:]
 
 
 class Words(Tokenizer):
@@ -212,11 +282,23 @@ def from_bytes(data: bytes) -> Tokenizer:
     match header:
         case {"kind": "bpe" | "unigram" | "char" as kind}:
             return SentencePieces(kind, payload)
+        case {"kind": "marian", "model": int(size)} if 0 < size < len(payload):
+            return MarianPieces(payload[:size], _json_pieces(payload[size:]))
         case {"kind": "word", "words": "spaces"}:
             return Words(_shortlist(payload), None)
         case {"kind": "word", "words": "moses", "lang": str(lang)}:
             return Words(_shortlist(payload), MosesWords(lang))
     raise ModelError("the tokenizer is damaged: its header names no kind we know")
+
+
+def _json_pieces(payload: bytes) -> list[str]:
+    try:
+        pieces = json.loads(payload.decode())
+    except (ValueError, RecursionError):
+        pieces = None
+    if not isinstance(pieces, list) or not all(isinstance(piece, str) for piece in pieces) or len(pieces) >= MAX_IDS:
+        raise ModelError("the tokenizer is damaged: its pieces are no list")
+    return pieces
 
 
 def _shortlist(payload: bytes) -> list[str]:
@@ -307,6 +389,11 @@ def learn(
     UsageError where tokenizer.vocab does not fit the text. Of a joint sentencepiece model both sides get the same
     object.
     """
+    if config.kind == "marian":
+        raise UsageError(
+            "tokenizer.kind: marian cannot be learned: it comes with a model from nmt import",
+            "name that model in train.init, or choose bpe, unigram, char or word",
+        )
     small = min((0, 1), key=lambda side: config.sizes[side])
     if config.sizes[small] <= len(SPECIALS):
         raise UsageError(

@@ -1,5 +1,8 @@
 """Position-wise feed-forward layers."""
 
+from collections.abc import Callable
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -7,19 +10,27 @@ from torch.nn import functional as F
 from nmt.ops.dropout import dropout
 from nmt.ops.linear import linear
 
+Activation = Literal["relu", "swish", "gelu"]
+
+_ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "swish": F.silu, "gelu": F.gelu}
+
 
 class FeedForward(nn.Module):
-    """FFN(x) = max(0, x W_1 + b_1) W_2 + b_2 (Vaswani et al. 2017, equation 2)."""
+    """FFN(x) = f(x W_1 + b_1) W_2 + b_2 (Vaswani et al. 2017, equation 2, where f(x) = max(0, x), `relu`).
 
-    def __init__(self, d_model: int, d_ff: int, dropout: float) -> None:
+    swish: x sigmoid(x); gelu: x P(X <= x) of a standard normal X, exactly (Hendrycks & Gimpel 2016, arXiv 1606.08415).
+    """
+
+    def __init__(self, d_model: int, d_ff: int, dropout: float, activation: Activation = "relu") -> None:
         super().__init__()
+        self.activation = _ACTIVATIONS[activation]
         self.inner = nn.Linear(d_model, d_ff)
         self.outer = nn.Linear(d_ff, d_model)
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) -> (..., D) in its dtype."""
-        hidden = torch.relu(linear(x, self.inner.weight, self.inner.bias))  # (..., M)
+        hidden = self.activation(linear(x, self.inner.weight, self.inner.bias))  # (..., M)
         return linear(dropout(hidden, self.dropout, self.training), self.outer.weight, self.outer.bias)
 
 

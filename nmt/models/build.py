@@ -115,6 +115,7 @@ def build_model(config: ModelConfig, n_src: int, n_tgt: int) -> Seq2Seq:
                 tied_output=config.tied_output,
                 tied_embeddings=config.tied_embeddings,
                 output_bias=config.output_bias,
+                activation=config.activation,
             )
         case RNNConfig():
             return RNN(

@@ -15,7 +15,8 @@ corpus); embeddings are normal with standard deviation d_model^-0.5, biases 0; e
 authors' program has 1e-6); the first position is 0.
 
 Ours, not the paper's, and not the default: `norm: pre` (LayerNorm before each sublayer, and once after the last:
-Xiong et al. 2020), learned positions (the paper's table 3, row E), decoders of another depth, dropout elsewhere.
+Xiong et al. 2020), learned positions (the paper's table 3, row E), decoders of another depth, dropout elsewhere, swish
+or GELU instead of ReLU, a bias on the logits (both as in Marian's OPUS-MT models, see commands/import_model.py).
 """
 
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from torch.nn import functional as F
 from nmt.batch import Batch
 from nmt.layers.cache import Cache, Lineage
 from nmt.layers.embedding import LearnedPositions, sinusoids
-from nmt.layers.feedforward import FeedForward
+from nmt.layers.feedforward import Activation, FeedForward
 from nmt.layers.multihead import CrossAttention, KeysValues, SelfAttention
 from nmt.layers.sight import Keep, sight
 from nmt.models.contract import Memory, Seq2Seq, State, Step
@@ -73,11 +74,19 @@ class EncoderLayer(nn.Module):
     """Self-attention, then the feed-forward layer (3.1)."""
 
     def __init__(
-        self, d_model: int, n_heads: int, d_ff: int, norm: Norm, dropout: float, attention_dropout: float, inner: float
+        self,
+        d_model: int,
+        n_heads: int,
+        d_ff: int,
+        norm: Norm,
+        dropout: float,
+        attention_dropout: float,
+        inner: float,
+        activation: Activation,
     ) -> None:
         super().__init__()
         self.attention = SelfAttention(d_model, n_heads, attention_dropout)
-        self.feed_forward = FeedForward(d_model, d_ff, inner)
+        self.feed_forward = FeedForward(d_model, d_ff, inner, activation)
         self.around_attention = Sublayer(d_model, dropout, norm)
         self.around_feed_forward = Sublayer(d_model, dropout, norm)
 
@@ -91,12 +100,20 @@ class DecoderLayer(nn.Module):
     """Masked self-attention, attention over the encoder's output, then the feed-forward layer (3.1)."""
 
     def __init__(
-        self, d_model: int, n_heads: int, d_ff: int, norm: Norm, dropout: float, attention_dropout: float, inner: float
+        self,
+        d_model: int,
+        n_heads: int,
+        d_ff: int,
+        norm: Norm,
+        dropout: float,
+        attention_dropout: float,
+        inner: float,
+        activation: Activation,
     ) -> None:
         super().__init__()
         self.attention = SelfAttention(d_model, n_heads, attention_dropout)
         self.cross = CrossAttention(d_model, n_heads, attention_dropout)
-        self.feed_forward = FeedForward(d_model, d_ff, inner)
+        self.feed_forward = FeedForward(d_model, d_ff, inner, activation)
         self.around_attention = Sublayer(d_model, dropout, norm)
         self.around_cross = Sublayer(d_model, dropout, norm)
         self.around_feed_forward = Sublayer(d_model, dropout, norm)
@@ -155,6 +172,7 @@ class Transformer(Seq2Seq):
         tied_output: bool = True,
         tied_embeddings: bool = True,
         output_bias: bool = False,
+        activation: Activation = "relu",
     ) -> None:
         """max_positions: learned positions, so many; None for sinusoidal ones."""
         super().__init__()
@@ -162,7 +180,7 @@ class Transformer(Seq2Seq):
         self.tgt_embed = self.src_embed if tied_embeddings else nn.Embedding(n_tgt, d_model)
         self.src_positions = LearnedPositions(max_positions, d_model) if max_positions else None
         self.tgt_positions = LearnedPositions(max_positions, d_model) if max_positions else None
-        sizes = d_model, n_heads, d_ff, norm, dropout, attention_dropout, activation_dropout
+        sizes = d_model, n_heads, d_ff, norm, dropout, attention_dropout, activation_dropout, activation
         self.encoder = nn.ModuleList(EncoderLayer(*sizes) for _ in range(n_layers))
         self.decoder = nn.ModuleList(DecoderLayer(*sizes) for _ in range(n_decoder_layers))
         self.encoder_norm = nn.LayerNorm(d_model) if norm == "pre" else nn.Identity()

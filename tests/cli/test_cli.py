@@ -83,7 +83,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("name", ["prepare", "train", "translate", "score", "schema"])
+@pytest.mark.parametrize("name", ["prepare", "train", "translate", "score", "import", "schema"])
 def test_every_command_explains_itself_with_an_example(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +128,8 @@ def test_shell_completion_offers_the_commands() -> None:
          ["error: --json goes with --dry-run or --check-kernels", "  a run's own log is JSON: runs/NAME/log.jsonl"]),
         (["train", "x", "--dry-run", "--check-kernels"],
          ["error: --dry-run and --check-kernels are two things", "  ask for one at a time"]),
+        (["import"], ["error: FOLDER is missing", "  see: nmt import --help"]),
+        (["import", "folder"], ["error: --out is missing", "  see: nmt import --help"]),
         (["translate", "--beam", "0"], ["error: --beam must be at least 1", "  see: nmt translate --help"]),
         (["translate", "--beam", "x"], ["error: --beam must be a whole number", "  see: nmt translate --help"]),
     ],

@@ -21,7 +21,7 @@ from nmt.batch import BOS, EOS, PAD, SPECIALS, UNK
 from nmt.corpus import tokenizer as module
 from nmt.corpus.moses import MosesWords
 from nmt.corpus.text import read_text
-from nmt.corpus.tokenizer import Tokenizer, Words, from_bytes, learn, learn_words
+from nmt.corpus.tokenizer import MarianPieces, Tokenizer, Words, from_bytes, learn, learn_words
 from nmt.errors import DataError, ModelError, UsageError
 from nmt.recipe import TokenizerConfig
 
@@ -229,6 +229,10 @@ class TestSentencePieces:
         for normalization, expected in (("nmt_nfkc", "le chat"), ("nmt_nfkc_cf", "le chat"), ("identity", line)):
             src, _ = learn(lambda: [(line, "x")] * 9, config("char", 60, normalization=normalization), ("en", "fr"))
             assert src.decode(src.encode([line])) == [expected]
+
+    def test_marians_pieces_cannot_be_learned(self) -> None:
+        with pytest.raises(UsageError, match="marian cannot be learned: it comes with a model"):
+            learned("marian")
 
     def test_a_line_of_a_mebibyte_is_encoded(self) -> None:
         for kind in ("bpe", "unigram"):
@@ -474,3 +478,42 @@ class TestSampling:
     def test_kinds_without_a_choice_draw_nothing(self, kind: str, words: str) -> None:
         tokenizer = learned(kind, words, vocab=200 if kind == "word" else 48)[0]
         assert tokenizer.sample(EN, 0.3, 1) == tokenizer.encode(EN)
+
+
+class TestMarianPieces:
+    """A sentencepiece model, and a numbering of its own."""
+
+    @pytest.fixture(scope="class")
+    def made(self) -> MarianPieces:
+        bpe, _ = learned("bpe", vocab=60)
+        own = [piece for piece in bpe.pieces(range(4, bpe.n_ids)) if piece != "e"]
+        return MarianPieces(bpe.to_bytes().split(b"\n", 1)[1], [">>fra<<", "", *reversed(own)])
+
+    def test_bytes_give_it_back(self, made: MarianPieces) -> None:
+        again = from_bytes(made.to_bytes())
+        assert (again.kind, again.n_ids, again.to_bytes()) == ("marian", made.n_ids, made.to_bytes())
+        assert again.encode(EN) == made.encode(EN)
+
+    def test_a_piece_without_a_number_is_unknown_and_decodes_to_nothing(self, made: MarianPieces) -> None:
+        [ids] = made.encode(["e e"])
+        assert UNK in ids
+        assert "e" not in made.decode([ids])[0]
+        assert made.decode([[PAD, UNK, BOS, EOS, 5]]) == [""]
+
+    def test_a_code_at_the_beginning_is_a_piece(self, made: MarianPieces) -> None:
+        plain, coded, unknown, later = made.encode(["a cat", ">>fra<< a cat", ">>xyz<<a cat", "a >>fra<<"])
+        assert (coded, unknown) == ([4, *plain], [UNK, *plain])
+        assert 4 not in later
+        assert made.code(">>fra<< a cat") == ">>fra<<"
+        assert made.code("a >>fra<<") == made.code(">>fra") == ""
+
+    @pytest.mark.parametrize(
+        ("pieces", "said"), [(b'["a", "a"]', "not all different"), (b'{"a": 1}', "no list"), (b"[1]", "no list")]
+    )
+    def test_damaged_pieces_are_refused(self, made: MarianPieces, pieces: bytes, said: str) -> None:
+        header, payload = made.to_bytes().split(b"\n", 1)
+        described = json.loads(header)
+        payload = payload[: described["model"]] + pieces
+        described["sha256"] = hashlib.sha256(payload).hexdigest()
+        with pytest.raises(ModelError, match=said):
+            from_bytes(json.dumps(described).encode() + b"\n" + payload)
