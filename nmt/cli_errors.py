@@ -46,6 +46,7 @@ _OUR_WORDS = {
     r"less than or equal to": "at most",
     r"^No such": "no such",
     r"^Missing argument '([^']*)'": r"\1 is missing",
+    r"^Missing option '(--[^']*)'.*": r"\1 is missing",
     r"^Got unexpected extra argument\(?s?\)? \((.*)\)": r"one argument too many: \1",
     r"^Option '([^']*)' (.*)": r"\1 \2",
 }
