@@ -1,3 +1,4 @@
+import gzip
 import io
 import json
 import os
@@ -651,6 +652,60 @@ def test_head_ends_it_quietly(run: Path) -> None:
     assert child.returncode == 141
     assert b"error" not in errors
     assert b"Traceback" not in errors
+
+
+# --- progress ---------------------------------------------------------------------------------------------------------
+
+
+def test_progress_is_shown_of_a_file_that_has_a_length_and_of_nothing_else(run: Path, tmp_path: Path) -> None:
+    shown: list[tuple[str, int | None, str, int]] = []
+
+    @contextmanager
+    def shows(description: str, total: int | None, unit: str) -> Iterator[Any]:
+        class Bar:
+            done = 0
+
+            def advance(self, n: int = 1) -> None:
+                self.done += n
+
+        bar = Bar()
+        yield bar
+        shown.append((description, total, unit, bar.done))
+
+    def translated(source: Any, **options: Any) -> None:
+        with open(source, "rb") if isinstance(source, Path | int) else source as source, open(os.devnull, "wb") as sink:
+            translate([run], device="cpu", beam=1, max_len="2", stdin=source, stdout=sink, shows=shows, **options)
+
+    file = tmp_path / "in"
+    file.write_bytes(b"w1\nw2 w3\n\nw4")
+    translated(file)
+    translated(file, skip=3)
+    later = os.open(file, os.O_RDONLY)
+    os.read(later, 3)  # as `(read line; nmt translate) < in` has it
+    translated(later)
+    assert shown == [("translate", 4, "lines", 4), ("translate", 1, "lines", 1), ("translate", 3, "lines", 3)]
+    file.write_bytes(b"")
+    translated(file)
+    assert shown[3:] == [("translate", 0, "lines", 0)]
+    with gzip.open(file, "wb") as packed:
+        packed.write(b"w1\n")
+    translated(file)
+    translated(io.BytesIO(b"w1\n"))
+    reader, writer = os.pipe()
+    os.write(writer, b"w1\nw2\n")
+    os.close(writer)
+    translated(reader)
+    assert shown[4:] == [], "a packed file, something else and a pipe have no length"
+
+
+def test_where_results_are_seen_there_is_no_bar(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"w1\n")
+    master, slave = os.openpty()
+    with open(tmp_path / "in", "rb") as source, open(slave, "wb") as sink, open(master, "rb"):
+        bars: list[str] = []
+        shows = cast(Any, lambda *told: bars.append(told[0]))
+        translate([run], device="cpu", stdin=source, stdout=sink, shows=shows)
+    assert bars == []
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
