@@ -220,7 +220,7 @@ def translate_stream(
     """
     as_json = as_json or n_best > 1
 
-    notes, unscored = Notes(skip, given=score_target), LineReport("standard input")
+    notes, unscored = Notes(skip, given=score_target, aligned=alignments), LineReport("standard input")
 
     def translated(window: Sequence[str]) -> list[Translation]:
         if score_target:

@@ -161,6 +161,20 @@ def test_alignments_follow_a_tab_as_in_pharaoh() -> None:
     assert through(echo(attends=False), b"the cat\n", alignments=True)[0] == b"the cat\t\n"
 
 
+def test_a_model_without_attention_says_once_that_it_has_no_alignments() -> None:
+    for options in ({"alignments": True}, {"alignments": True, "as_json": True}):
+        said: list[str] = []
+        through(echo(attends=False), b"the cat\nthe\n", say=said.append, **options)
+        assert said == ["this model has no attention, so there are no alignments"]
+    said = []
+    through(echo(attends=False), b"the cat\nthe\n", say=said.append, as_json=True)
+    through(echo(), b"the cat\n\n", say=said.append, alignments=True)
+    through(echo(attends=False), b"\n", say=said.append, alignments=True)
+    assert said == [], "nobody asked, there are some, or there is nothing to align"
+    through(echo(attends=False), b"the\tthe\n", say=said.append, alignments=True, score_target=True)
+    assert said == ["this model has no attention, so there are no alignments"]
+
+
 def test_json_holds_what_is_known_of_a_line() -> None:
     found = json.loads(through(echo(), b"the zebra\n", as_json=True)[0])
     assert found == {
