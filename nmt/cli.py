@@ -189,6 +189,7 @@ def translate(
             score_target=score_target,
             overrides=overrides or [],
             say=console.say,
+            shows=console.passing,
         )
 
 

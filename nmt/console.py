@@ -18,6 +18,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from nmt.talk import Progress, Silence
+
 PLAIN_SECONDS = 30.0
 """Seconds between lines that say how far a long work is, where standard error is not a terminal."""
 DRAWN_SECONDS = 0.1
@@ -80,6 +82,22 @@ class Console:
             # Also when nothing was done: the line says so.
             self._live = (bar, bar.line)
             self.close()
+
+    @contextmanager
+    def passing(self, description: str, total: int | None = None, unit: str = "") -> Iterator[Progress]:
+        """A bar that is there from the beginning and gone in the end; elsewhere nothing is said."""
+        if not self.terminal:
+            with Silence().progress(description, total, unit) as nothing:
+                yield nothing
+            return
+        self.close()
+        bar = Bar(description, total, unit, self._clock, lambda: self._show(bar, bar.line))
+        bar.advance(0)
+        try:
+            yield bar
+        finally:
+            self.live("")
+            self._drawn_at = None
 
     @contextmanager
     def transfers(self) -> Iterator[Callable[[str, int, int | None], None]]:

@@ -192,3 +192,29 @@ def test_an_empty_live_line_takes_the_last_one_away(terminal: Terminal) -> None:
             console.say("the model is there")
     assert screen(terminal.getvalue()) == ["the model is there", ""]
     assert plain.getvalue().splitlines() == ["update 1", "the model is there"]
+
+
+def test_a_passing_bar_is_seen_at_once_and_leaves_nothing(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    clock = Clock()
+    with Console(terminal, clock) as console, console.passing("translate", 100, "lines") as bar:
+        assert "0 of 100 lines" in screen(terminal.getvalue())[-1]
+        clock.now += 2
+        bar.advance(50)
+        assert "50 of 100 lines, 50 %, 25/s, 00:00:02 left" in terminal.getvalue()
+        console.say("a note")
+        assert screen(terminal.getvalue())[0] == "a note"
+    assert screen(terminal.getvalue()) == ["a note", ""]
+
+
+def test_a_passing_bar_goes_away_when_the_work_fails(terminal: Terminal) -> None:
+    with pytest.raises(KeyboardInterrupt), Console(terminal) as console, console.passing("translate", 9, "lines"):
+        raise KeyboardInterrupt
+    assert screen(terminal.getvalue()) == [""]
+
+
+def test_elsewhere_a_passing_bar_says_nothing() -> None:
+    stream = io.StringIO()
+    with Console(stream, Clock()) as console, console.passing("translate", 9, "lines") as bar:
+        bar.advance(9)
+    assert stream.getvalue() == ""

@@ -2,8 +2,10 @@
 out.
 """
 
+import os
 import select
 import signal
+import stat
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -17,6 +19,9 @@ from nmt.durable import refusals
 from nmt.errors import NmtError, Stopped
 from nmt.translator import WINDOW_CHARACTERS, WINDOW_LINES
 
+LARGEST_COUNTED = 1 << 33
+"""Bytes of the largest file whose lines are counted beforehand, which takes seconds then."""
+_GZIP = b"\x1f\x8b"
 _PAUSE = 0.01
 """Seconds without a full window after which input counts as paused: far above what a program needs to write a line."""
 
@@ -117,6 +122,31 @@ def read(source: BinaryIO, report: LineReport, inbox: Inbox, tabs: bool = False,
         fault, complete = error, True
     finally:
         inbox.end(fault, complete)
+
+
+def length_of(source: BinaryIO) -> int | None:
+    """Lines from here to the end of a plain file; None for what has no such length, or is packed, or very large.
+
+    The place where reading goes on stays as it is.
+    """
+    try:
+        fd = source.fileno()
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_COUNTED:
+            return None
+        at, n_lines, last = os.lseek(fd, 0, os.SEEK_CUR), 0, b"\n"
+        if os.pread(fd, 2, at) == _GZIP:
+            return None
+        while chunk := os.pread(fd, 1 << 20, at):
+            n_lines, at, last = n_lines + chunk.count(b"\n"), at + len(chunk), chunk[-1:]
+    except OSError:  # no descriptor, or one that cannot be asked: there are streams of every kind
+        return None
+    return n_lines + (last != b"\n")
+
+
+def on_terminal(stream: BinaryIO) -> bool:
+    """Whether results are seen as they come."""
+    return not stream.closed and stream.isatty()
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

@@ -88,16 +88,22 @@ class Notes:
 
     n_lines  lines that have passed, those that were skipped counted
     given    the translations were given, so that nothing is to be said of them
+    aligned  alignments were asked for
     """
 
     n_lines: int = 0
     given: bool = False
+    aligned: bool = False
     kinds: dict[str, list[int]] = field(default_factory=dict)
+    attends: bool = False
+    writes: bool = False
 
     def take(self, found: Sequence[Translation]) -> None:
         """These are the next lines."""
         for one in found:
             self.n_lines += 1
+            self.attends |= one.alignment is not None and one.parts > 0
+            self.writes |= one.parts > 0
             if one.parts > 1:
                 self._count("longer than the model has learned, translated in parts")
             if one.cut:
@@ -112,7 +118,9 @@ class Notes:
             numbers.append(self.n_lines)
 
     def tell(self, say: Callable[[str], None]) -> None:
-        """A line for each kind."""
+        """A line for each kind, and one where there could be no alignments."""
+        if self.aligned and self.writes and not self.attends:
+            say("this model has no attention, so there are no alignments")
         for kind, (count, *first) in self.kinds.items():
             more = ", ..." if count > len(first) else ""
             say(f"{count:,} line{'s' if count > 1 else ''} {kind}: {', '.join(map(str, first))}{more}")

@@ -10,13 +10,14 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from math import isnan, nan
 from pathlib import Path
 from typing import BinaryIO
 
 from pydantic import ValidationError
 
-from nmt.commands.lines import Inbox, Signals, read, unbuffered, write
+from nmt.commands.lines import Inbox, Signals, length_of, on_terminal, read, unbuffered, write
 from nmt.commands.output import Notes, line, record, score_line
 from nmt.corpus.text import BadLine, LineReport
 from nmt.errors import DataError, UsageError
@@ -25,12 +26,16 @@ from nmt.processes import cores
 from nmt.recipe import SearchConfig
 from nmt.runs import models_to_use
 from nmt.search.sampling import Sampling
+from nmt.talk import Progress, Silence
 from nmt.training.allocator import keep_memory
 from nmt.translation import Candidate, Translation
 from nmt.translator import SCORED_PIECES, Translator
 from nmt.workers import can_fork
 
 _LONGEST = 9_999
+
+Shows = Callable[[str, int | None, str], AbstractContextManager[Progress]]
+"""How work of a known size is shown: its description, its size, and what it counts."""
 
 
 def translate(
@@ -55,6 +60,7 @@ def translate(
     skip: int = 0,
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
+    shows: Shows | None = None,
     stdin: BinaryIO | None = None,
     stdout: BinaryIO | None = None,
 ) -> None:
@@ -64,8 +70,9 @@ def translate(
     Several models translate together, as an ensemble (`Translator.load`, which says what precisions there are).
     `workers` None is one for each core, on a CPU. `max_len` is a formula for `with_max_len`.
     `overrides` are `search.KEY=VALUE`. `say` gets what is not a result: the name of a model that was picked, lines that
-    were cut or split. Output and errors as for `translate_stream`; also UsageError, ModelError and EnvironmentFault
-    before anything is read.
+    were cut or split. `shows` makes a bar of (what is done, lines in all, their name), which is used where the input
+    has a length and the output goes elsewhere than to a terminal. Output and errors as for `translate_stream`; also
+    UsageError, ModelError and EnvironmentFault before anything is read.
     """
     if score_target:
         check_scoring(beam=beam, n_best=n_best, sample=sample, prefix=prefix, max_len=max_len)
@@ -79,21 +86,26 @@ def translate(
     translator.config = overridden(translator.config, overrides)
     if max_len is not None:
         translator.config = with_max_len(translator.config, max_len)
-    translate_stream(
-        stdin or sys.stdin.buffer,
-        stdout or sys.stdout.buffer,
-        translator,
-        beam=beam,
-        n_best=n_best,
-        alignments=alignments,
-        as_json=as_json,
-        batch=batch,
-        sampling=sampling,
-        prefix=prefix,
-        score_target=score_target,
-        skip=skip,
-        say=say,
-    )
+    source, sink = stdin or sys.stdin.buffer, stdout or sys.stdout.buffer
+    n_lines = None if shows is None or on_terminal(sink) else length_of(source)
+    shows = Silence().progress if shows is None or n_lines is None else shows
+    with shows("score" if score_target else "translate", max(0, (n_lines or 0) - skip), "lines") as progress:
+        translate_stream(
+            source,
+            sink,
+            translator,
+            beam=beam,
+            n_best=n_best,
+            alignments=alignments,
+            as_json=as_json,
+            batch=batch,
+            sampling=sampling,
+            prefix=prefix,
+            score_target=score_target,
+            skip=skip,
+            say=say,
+            progress=progress,
+        )
 
 
 def check_scoring(**asked: object) -> None:
@@ -194,6 +206,7 @@ def translate_stream(
     score_target: bool = False,
     skip: int = 0,
     say: Callable[[str], None] = lambda line: None,
+    progress: Progress | None = None,
 ) -> None:
     """Writes to `sink` a line for every line of `source` after the first `skip`, in order; an empty line for an empty
     one.
@@ -217,7 +230,7 @@ def translate_stream(
     """
     as_json = as_json or n_best > 1
 
-    notes, unscored = Notes(skip, given=score_target), LineReport("standard input")
+    notes, unscored = Notes(skip, given=score_target, aligned=alignments), LineReport("standard input")
 
     def translated(window: Sequence[str]) -> list[Translation]:
         if score_target:
@@ -253,6 +266,8 @@ def translate_stream(
                 with signals.held_back():
                     write(raw, "".join(f"{written(one)}\n" for one in found).encode())
                 notes.take(found)
+                if progress is not None:
+                    progress.advance(len(found))
     finally:
         inbox.abandon()
     notes.tell(say)

@@ -1,3 +1,4 @@
+import gzip
 import io
 import json
 import os
@@ -158,6 +159,20 @@ def test_a_batch_of_one_gives_the_same_as_a_batch_of_64() -> None:
 def test_alignments_follow_a_tab_as_in_pharaoh() -> None:
     assert through(echo(), b"the cat\n\n", alignments=True)[0] == b"the cat\t0-0 1-1\n\t\n"
     assert through(echo(attends=False), b"the cat\n", alignments=True)[0] == b"the cat\t\n"
+
+
+def test_a_model_without_attention_says_once_that_it_has_no_alignments() -> None:
+    for options in ({"alignments": True}, {"alignments": True, "as_json": True}):
+        said: list[str] = []
+        through(echo(attends=False), b"the cat\nthe\n", say=said.append, **options)
+        assert said == ["this model has no attention, so there are no alignments"]
+    said = []
+    through(echo(attends=False), b"the cat\nthe\n", say=said.append, as_json=True)
+    through(echo(), b"the cat\n\n", say=said.append, alignments=True)
+    through(echo(attends=False), b"\n", say=said.append, alignments=True)
+    assert said == [], "nobody asked, there are some, or there is nothing to align"
+    through(echo(attends=False), b"the\tthe\n", say=said.append, alignments=True, score_target=True)
+    assert said == ["this model has no attention, so there are no alignments"]
 
 
 def test_json_holds_what_is_known_of_a_line() -> None:
@@ -651,6 +666,60 @@ def test_head_ends_it_quietly(run: Path) -> None:
     assert child.returncode == 141
     assert b"error" not in errors
     assert b"Traceback" not in errors
+
+
+# --- progress ---------------------------------------------------------------------------------------------------------
+
+
+def test_progress_is_shown_of_a_file_that_has_a_length_and_of_nothing_else(run: Path, tmp_path: Path) -> None:
+    shown: list[tuple[str, int | None, str, int]] = []
+
+    @contextmanager
+    def shows(description: str, total: int | None, unit: str) -> Iterator[Any]:
+        class Bar:
+            done = 0
+
+            def advance(self, n: int = 1) -> None:
+                self.done += n
+
+        bar = Bar()
+        yield bar
+        shown.append((description, total, unit, bar.done))
+
+    def translated(source: Any, **options: Any) -> None:
+        with open(source, "rb") if isinstance(source, Path | int) else source as source, open(os.devnull, "wb") as sink:
+            translate([run], device="cpu", beam=1, max_len="2", stdin=source, stdout=sink, shows=shows, **options)
+
+    file = tmp_path / "in"
+    file.write_bytes(b"w1\nw2 w3\n\nw4")
+    translated(file)
+    translated(file, skip=3)
+    later = os.open(file, os.O_RDONLY)
+    os.read(later, 3)  # as `(read line; nmt translate) < in` has it
+    translated(later)
+    assert shown == [("translate", 4, "lines", 4), ("translate", 1, "lines", 1), ("translate", 3, "lines", 3)]
+    file.write_bytes(b"")
+    translated(file)
+    assert shown[3:] == [("translate", 0, "lines", 0)]
+    with gzip.open(file, "wb") as packed:
+        packed.write(b"w1\n")
+    translated(file)
+    translated(io.BytesIO(b"w1\n"))
+    reader, writer = os.pipe()
+    os.write(writer, b"w1\nw2\n")
+    os.close(writer)
+    translated(reader)
+    assert shown[4:] == [], "a packed file, something else and a pipe have no length"
+
+
+def test_where_results_are_seen_there_is_no_bar(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"w1\n")
+    master, slave = os.openpty()
+    with open(tmp_path / "in", "rb") as source, open(slave, "wb") as sink, open(master, "rb"):
+        bars: list[str] = []
+        shows = cast(Any, lambda *told: bars.append(told[0]))
+        translate([run], device="cpu", stdin=source, stdout=sink, shows=shows)
+    assert bars == []
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
