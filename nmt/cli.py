@@ -193,6 +193,7 @@ def translate(
     batch: Annotated[
         int | None, typer.Option("--batch", metavar="N", min=1, help="Sentences at a time.", show_default=False)
     ] = None,
+    engine: cli_convert.EngineOption = cli_convert.Engine.nmt,
     overrides: Annotated[
         list[str] | None,
         typer.Option(
@@ -230,6 +231,7 @@ def translate(
             top_p=top_p,
             seed=seed,
             prefix=prefix,
+            engine=engine.value,
             overrides=overrides or [],
             say=console.say,
         )
@@ -286,6 +288,7 @@ def score(
     print(score_json(report) if as_json else score_lines(report))
 
 
+app.command("export")(cli_convert.export)
 app.command("import")(cli_convert.import_)
 
 

@@ -90,7 +90,7 @@ class Translator:
         self.model, self.config, self.max_pieces = model.eval(), config, max_pieces
         self.src_tokenizer, self.tgt_tokenizer = src_tokenizer, tgt_tokenizer
         self.device = next(model.parameters()).device
-        self._space = "" if re.split("[-_]", tgt_language)[0].lower() in _UNSPACED else " "
+        self._space = space_between(tgt_language)
 
     @classmethod
     def load(
@@ -122,6 +122,20 @@ class Translator:
             first.recipe.search,
             max_pieces=max(1, min(m.recipe.corpus.max_len for m in (first, *others)) - 1),
             tgt_language=first.recipe.corpus.tgt,
+        )
+
+    @classmethod
+    def of(
+        cls, m: ModelFile, *, device: str = "auto", dtype: Literal["float32", "bfloat16"] | None = None
+    ) -> "Translator":
+        """The translator of a model file that was read already; the rest as for `load`."""
+        return Translator(
+            _ready(m, choose_device(device), dtype),
+            m.src_tokenizer,
+            m.tgt_tokenizer,
+            m.recipe.search,
+            max_pieces=max(1, m.recipe.corpus.max_len - 1),
+            tgt_language=m.recipe.corpus.tgt,
         )
 
     def translate(
@@ -329,6 +343,11 @@ class Translator:
         if part.words is None:
             return pieces
         return [word if piece == SPECIALS[UNK] else piece for piece, word in zip(pieces, part.words, strict=True)]
+
+
+def space_between(language: str) -> str:
+    """What stands between two sentences of a language."""
+    return "" if re.split("[-_]", language)[0].lower() in _UNSPACED else " "
 
 
 def _ready(m: ModelFile, device: torch.device, dtype: Literal["float32", "bfloat16"] | None) -> Seq2Seq:

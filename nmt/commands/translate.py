@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
+from nmt.commands.engine import exported_translator
 from nmt.commands.lines import Inbox, Signals, read, unbuffered, write
 from nmt.corpus.text import LineReport
 from nmt.errors import DataError, UsageError
@@ -46,6 +47,7 @@ def translate(
     top_p: float | None = None,
     seed: int | None = None,
     prefix: bool = False,
+    engine: str = "nmt",
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
     stdin: BinaryIO | None = None,
@@ -53,7 +55,8 @@ def translate(
 ) -> None:
     """Translates stdin to stdout (the process's own by default) with a model file or a run's folder, or the newest run.
 
-    Several models translate together, as an ensemble (`Translator.load`).
+    Several models translate together, as an ensemble (`Translator.load`). `engine` is nmt or ctranslate2
+    (commands/engine.py).
     `overrides` are `search.KEY=VALUE`. `say` gets what is not a result: the name of a model that was picked, lines that
     were cut or split. Output and errors as for `translate_stream`; also UsageError, ModelError and EnvironmentFault
     before anything is read.
@@ -64,8 +67,16 @@ def translate(
         run = newest_run(Path("runs"))
         say(f"model: {run}")
         paths = [run / "model.safetensors"]
-    translator = Translator.load(paths, device=device)
+    if engine == "ctranslate2":
+        if sample or prefix:
+            flag = "--sample" if sample else "--prefix"
+            raise UsageError(f"--engine ctranslate2 goes without {flag}", f"leave out {flag} or the engine")
+        translator = exported_translator(models or paths, device=device, alignments=alignments, say=say)
+    else:
+        translator = Translator.load(paths, device=device)
     translator.config = overridden(translator.config, overrides)
+    if engine == "ctranslate2" and translator.config.length_formula == "gnmt":
+        say("CTranslate2 has no length_formula gnmt: it ranks by average, with the same length_penalty")
     translate_stream(
         stdin or sys.stdin.buffer,
         stdout or sys.stdout.buffer,
