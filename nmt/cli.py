@@ -144,6 +144,7 @@ def translate(
     precision: options.PrecisionOption = None,
     batch: options.BatchSize = None,
     workers: options.SearchWorkers = None,
+    engine: cli_convert.EngineOption = cli_convert.Engine.nmt,
     skip: options.Skip = 0,
     overrides: options.SearchOverrides = None,
 ) -> None:
@@ -187,6 +188,7 @@ def translate(
             seed=seed,
             prefix=prefix,
             score_target=score_target,
+            engine=engine.value,
             overrides=overrides or [],
             say=console.say,
             shows=console.passing,
@@ -227,6 +229,7 @@ def score(
     print(score_json(report) if as_json else score_lines(report))
 
 
+app.command("export")(cli_convert.export)
 app.command("import")(cli_convert.import_)
 
 

@@ -57,7 +57,7 @@ _Pair = tuple[Part, list[int]]
 
 
 @dataclass(frozen=True)
-class _How:
+class How:
     """How to search: `width` hypotheses a sentence."""
 
     config: SearchConfig
@@ -68,10 +68,11 @@ class _How:
 
     @property
     def width(self) -> int:
+        """Hypotheses of each sentence."""
         return self.n_best if self.sampling else self.config.beam
 
 
-_Job = tuple[list[Part], _How]
+_Job = tuple[list[Part], How]
 """A batch and how to search it."""
 _Carried = list[list[tuple[Hypothesis, NDArray[np.float32] | None]]]
 """What was found, from process to process: alignments apart, as torch would carry them in files of their own."""
@@ -146,6 +147,18 @@ class Translator:
             workers=workers if where.type == "cpu" else 1,
         )
 
+    @classmethod
+    def of(cls, m: ModelFile, *, device: str = "auto", precision: Precision | None = None) -> "Translator":
+        """The translator of a model file that was read already; the rest as for `load`."""
+        return Translator(
+            _built(m, choose_device(device), precision),
+            m.src_tokenizer,
+            m.tgt_tokenizer,
+            m.recipe.search,
+            max_pieces=max(1, m.recipe.corpus.max_len - 1),
+            tgt_language=m.recipe.corpus.tgt,
+        )
+
     def translate(
         self,
         lines: Iterable[str],
@@ -208,7 +221,7 @@ class Translator:
             raise UsageError(what, "raise --beam")
         words = isinstance(self.tgt_tokenizer, Words)
         batch = batch or (256 if self.device.type == "cuda" else 64)
-        how = _How(config, n_best, alignments or words, batch, sampling)
+        how = How(config, n_best, alignments or words, batch, sampling)
         beginnings = [sound(text).strip(" ") for text in prefixes or [""] * len(lines)]
         parts = [
             [self._placed(part, (number, j), prefix if j == 0 else "") for j, part in enumerate(self._parts(line))]
@@ -252,7 +265,7 @@ class Translator:
 
     # --- the search ---------------------------------------------------------------------------------------------------
 
-    def _search(self, units: list[Part], how: _How) -> list[list[Hypothesis]]:
+    def _search(self, units: list[Part], how: How) -> list[list[Hypothesis]]:
         """The hypotheses of every unit; longest first, so that a lack of memory shows at once."""
         order = sorted(range(len(units)), key=lambda i: -len(units[i].ids))
         batches = list[list[int]]()
@@ -289,7 +302,7 @@ class Translator:
         """The model's matrices, where they were made ready."""
         return self._ready.using() if self._ready else nullcontext()
 
-    def _search_rows(self, rows: list[Part], how: _How) -> list[list[Hypothesis]]:
+    def _search_rows(self, rows: list[Part], how: How) -> list[list[Hypothesis]]:
         """One batch, halved where the memory is too small for it: a line is never lost to its neighbours."""
         try:
             src = pad_rows([[*part.ids, EOS] for part in rows]).to(self.device)

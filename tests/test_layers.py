@@ -24,9 +24,13 @@ MAY_IMPORT = {
     "wording": {"ground", "batch", "models", "corpus", "search"},
     "translator": {"wording", "ground", "ops", "batch", "models", "corpus", "metrics", "model_file", "search"},
     "training": {"ground", "ops", "batch", "layers", "models", "corpus", "metrics", "model_file", "search"},
+    "engines": {
+        "ground", "ops", "batch", "layers", "models", "corpus", "metrics", "model_file", "search", "wording",
+        "translator",
+    },
     "commands": {
         "ground", "ops", "batch", "layers", "models", "corpus", "metrics", "model_file", "search", "wording",
-        "translator", "training",
+        "translator", "training", "engines",
     },
     "console": {"ground"},
     "cli_options": {"ground"},
@@ -58,7 +62,11 @@ IMPORTS_IN_FUNCTIONS = {
     ("nmt.__main__", "nmt.cli"),
     ("nmt.__main__", "nmt.cli_errors"),  # after the working folder is out of the path
     ("nmt.cli_convert", "nmt.commands.import_model"),  # as every command in cli.py
+    ("nmt.cli_convert", "nmt.commands.export_model"),
     ("nmt.cli_convert", "nmt.console"),
+    ("nmt.cli_convert", "nmt.errors"),
+    ("nmt.commands.engine", "nmt.commands.export_model"),  # CTranslate2 is an extra, and may not be there
+    ("nmt.commands.engine", "nmt.engines.ctranslate2"),
     ("nmt.corpus.moses", "sacremoses"),  # 0.4 s, for one kind of vocabulary
     ("nmt.ops.choose", "nmt.ops.additive_triton"),  # Triton is never imported where nothing of it can run
     ("nmt.ops.choose", "nmt.ops.packed_triton"),

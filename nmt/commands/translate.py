@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from pydantic import ValidationError
 
+from nmt.commands.engine import exported_translator
 from nmt.commands.lines import Inbox, Signals, length_of, on_terminal, read, unbuffered, write
 from nmt.commands.output import Notes, line, record, score_line
 from nmt.corpus.text import BadLine, LineReport
@@ -58,6 +59,7 @@ def translate(
     score_target: bool = False,
     max_len: str | None = None,
     skip: int = 0,
+    engine: str = "nmt",
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
     shows: Shows | None = None,
@@ -69,6 +71,7 @@ def translate(
 
     Several models translate together, as an ensemble (`Translator.load`, which says what precisions there are).
     `workers` None is one for each core, on a CPU. `max_len` is a formula for `with_max_len`.
+    `engine` is nmt or ctranslate2 (commands/engine.py).
     `overrides` are `search.KEY=VALUE`. `say` gets what is not a result: the name of a model that was picked, lines that
     were cut or split. `shows` makes a bar of (what is done, lines in all, their name), which is used where the input
     has a length and the output goes elsewhere than to a terminal. Output and errors as for `translate_stream`; also
@@ -80,10 +83,20 @@ def translate(
         with_max_len(SearchConfig(), max_len)  # what is wrong with it shows before a model is read
     sampling = sampling_of(sample, beam=beam, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     keep_memory()
-    workers = workers or (cores() if can_fork() else 1)
     paths = models_to_use(models, say)
-    translator = Translator.load(paths, device=device, precision=precision, workers=workers)
+    if engine == "ctranslate2":
+        asked = {"--sample": sample, "--prefix": prefix, "--score-target": score_target}
+        for flag in (flag for flag, on in asked.items() if on):
+            raise UsageError(f"--engine ctranslate2 goes without {flag}", f"leave out {flag} or the engine")
+        translator = exported_translator(
+            paths, device=device, precision=precision or "float32", workers=workers, alignments=alignments, say=say
+        )
+    else:
+        workers = workers or (cores() if can_fork() else 1)
+        translator = Translator.load(paths, device=device, precision=precision, workers=workers)
     translator.config = overridden(translator.config, overrides)
+    if engine == "ctranslate2" and translator.config.length_formula == "gnmt":
+        say("CTranslate2 has no length_formula gnmt: it ranks by average, with the same length_penalty")
     if max_len is not None:
         translator.config = with_max_len(translator.config, max_len)
     source, sink = stdin or sys.stdin.buffer, stdout or sys.stdout.buffer

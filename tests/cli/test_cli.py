@@ -83,7 +83,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("name", ["prepare", "train", "translate", "score", "import", "schema"])
+@pytest.mark.parametrize("name", ["prepare", "train", "translate", "score", "export", "import", "schema"])
 def test_every_command_explains_itself_with_an_example(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +129,9 @@ def test_shell_completion_offers_the_commands() -> None:
         (["train", "x", "--dry-run", "--check-kernels"],
          ["error: --dry-run and --check-kernels are two things", "  ask for one at a time"]),
         (["import"], ["error: FOLDER is missing", "  see: nmt import --help"]),
-        (["import", "folder"], ["error: --out is missing", "  see: nmt import --help"]),
+        (["import", "folder"], ["error: Missing option '--out' / '-o'", "  see: nmt import --help"]),
+        (["export", "a", "-o", "b", "--to", "onnx"],
+         ["error: --to must be one of 'ctranslate2', not 'onnx'", "  see: nmt export --help"]),
         (["translate", "--beam", "0"], ["error: --beam must be at least 1", "  see: nmt translate --help"]),
         (["translate", "--beam", "x"], ["error: --beam must be a whole number", "  see: nmt translate --help"]),
     ],
