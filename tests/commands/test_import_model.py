@@ -307,8 +307,9 @@ def test_it_can_be_trained_further(opus: Path, tmp_path: Path, monkeypatch: pyte
     for name in ("en", "fr"):
         for part in ("train", "valid"):
             (tmp_path / f"{part}.{name}").write_text("\n".join(marian_folders.lines(f"{part}.{name}", 40)) + "\n")
-    values["name"], values["search"]["beam"] = "child", 1
-    values["train"] |= {"init": "parent.safetensors", "updates": 3, "batch_tokens": 300, "validate_every": 3}
+    values["name"], values["compute"]["threads"] = "child", 1
+    values["search"] |= {"beam": 1, "max_len_ratio": 0.0, "max_len_extra": 5}
+    values["train"] |= {"init": "parent.safetensors", "updates": 3, "batch_tokens": 300, "validate_sentences": 2}
     recipe = Recipe.model_validate(values)
     monkeypatch.chdir(tmp_path)
     train(recipe, tmp_path / "recipe.yaml", device="cpu", reporter=Quiet())
