@@ -128,8 +128,27 @@ def test_a_model_that_has_learned_says_the_same(transformers: ModuleType, tmp_pa
     theirs.generation_config.max_length = 128
     greedy, beam = shares(theirs, tokenizer, ours, marian_folders.lines("test.en"))
     assert greedy == 1.0
-    # transformers keeps the beam wide until five have ended; here it narrows as they end.
-    assert beam >= 0.99
+    # transformers keeps the beam full until five have ended, ours narrows as they end: 0.98 at this size.
+    assert beam >= 0.95
+    assert worst_difference(theirs, tokenizer, tmp_path, marian_folders.lines("test.en", 200)) < 1e-5
+
+
+def worst_difference(theirs: Any, tokenizer: Any, folder: Path, text: list[str]) -> float:
+    """Between the scores that transformers gives its own translations, beam 5, and those that our model gives them."""
+    made = read_model(folder / "model.safetensors")
+    model, pad = build(made), theirs.config.pad_token_id
+    number = {pad: PAD, 1: UNK, 0: EOS}
+    number |= {i: 4 + n for n, i in enumerate(i for i in range(pad) if i not in number)}
+    worst = 0.0
+    with torch.inference_mode():
+        given = tokenizer(text, return_tensors="pt", padding=True)
+        found = theirs.generate(**given, num_beams=5, return_dict_in_generate=True, output_scores=True)
+        for line, row, score in zip(text, found.sequences.tolist(), found.sequences_scores.tolist(), strict=True):
+            ids = [number[i] for i in row[1:] if i not in (pad, 0)]
+            pair = padded_batch(made.src_tokenizer.encode([line]), [ids])
+            log_probs = model.project(model(pair)).log_softmax(-1)[0].gather(1, pair.tgt_out[0][:, None])
+            worst = max(worst, abs(float(log_probs.mean()) - score))
+    return worst
 
 
 TEXT = [
