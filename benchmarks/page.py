@@ -203,7 +203,38 @@ def on_gpu(result: Result) -> str:
     return gpu_table(result["figures"]) + f"\n\n{s['time']}, commit {s['commit']}, torch {s['torch']}."
 
 
+def translating(result: Result) -> str:
+    """Sentences a second of both engines, and what ours is to the other, round by round."""
+    runs = result["runs"]
+    rows = [["precision", "beam", "engine", "sentences/s", "BLEU", "at once", "nmt is"]]
+    for run in runs:
+        setting = run["setting"]
+        same = {key: setting[key] for key in ("precision", "beam")}
+        ours = next(r for r in runs if {**same, "engine": "nmt"}.items() <= r["setting"].items())
+        times = [theirs / mine for theirs, mine in zip(run["seconds"], ours["seconds"], strict=True)]
+        is_ours = setting["engine"] == "nmt"
+        rows.append(
+            [
+                setting["precision"],
+                str(setting["beam"]),
+                setting["engine"],
+                f"{run['sentences_per_second']:,.0f}",
+                "" if run["bleu"] is None else f"{run['bleu']:.2f}",
+                str(setting["batch"]),
+                "" if is_ours else f"{median(times):.2f} times ({min(times):.2f} to {max(times):.2f})",
+            ]
+        )
+    first = f"First line {median(result['first_line_seconds']):.2f} s after the start of `nmt translate`. "
+    made = result["settings"]
+    return (
+        markdown(rows)
+        + f"\n\n{first}{made['time']}, commit {made['commit']}, {made['processor']}, {made['sentences']:,} sentences, "
+        + f"{made['rounds']} rounds, torch {made['torch']}."
+    )
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
+    "translate": translating,
     "peers-speed": speed,
     "peers-loss": loss,
     "train-variants": variants,

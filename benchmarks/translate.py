@@ -56,6 +56,9 @@ def main() -> None:
     options = _options()
     lines = options.source.read_text().splitlines()[: options.lines]
     reference = options.reference.read_text().splitlines()[: options.lines] if options.reference else None
+    settings = {**machine.settings(options.workers), "sentences": len(lines), "rounds": options.rounds}
+    starts = [_start(options.model, lines[0]) for _ in range(3)]
+    print(f"first line after {median(starts):.2f} s", flush=True)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / "exported"
         command = [sys.executable, "-m", "nmt", "export", "--to", "ctranslate2", str(options.model), "-o", str(folder)]
@@ -65,11 +68,8 @@ def main() -> None:
         for precision in options.precisions:
             for beam in options.beams:
                 results += _compare(models, precision, beam, lines, reference, options)
-        starts = [_start(options.model, lines[0]) for _ in range(3)]
-    settings = {**machine.settings(options.workers), "sentences": len(lines), "rounds": options.rounds}
-    found = {"settings": settings, "runs": [asdict(one) for one in results], "first_line_seconds": starts}
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
-    print(f"first line after {median(starts):.2f} s")
+                found = {"settings": settings, "runs": [asdict(one) for one in results], "first_line_seconds": starts}
+                options.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def _options() -> argparse.Namespace:

@@ -203,3 +203,21 @@ def test_the_first_that_is_at_the_mark_counts() -> None:
 def test_the_page_of_this_repository_is_what_its_results_make() -> None:
     text = page.PAGE.read_text()
     assert page.filled(text, page.RESULTS) == text, "python -m benchmarks.page"
+
+
+def test_the_table_of_translation_has_both_engines_and_their_ratio_by_round() -> None:
+    def run(engine: str, precision: str, seconds: list[float], bleu: float | None) -> dict[str, object]:
+        setting = {"engine": engine, "precision": precision, "beam": 5, "batch": 64}
+        return {"setting": setting, "seconds": seconds, "sentences_per_second": 1000 / seconds[1], "bleu": bleu}
+
+    runs = [
+        run("nmt", "float32", [4.0, 5.0, 6.0], 51.0),
+        run("ctranslate2", "float32", [8.0, 5.0, 9.0], None),
+        run("nmt", "int8", [1.0, 1.0, 1.0], 50.0),
+    ]
+    settings = {**SETTINGS, "sentences": 1000, "rounds": 3}
+    made = page.translating({"settings": settings, "runs": runs, "first_line_seconds": [2.0, 3.0, 2.5]}).splitlines()
+    assert made[2] == "| float32 | 5 | nmt | 200 | 51.00 | 64 |  |"
+    assert made[3] == "| float32 | 5 | ctranslate2 | 200 |  | 64 | 1.50 times (1.00 to 2.00) |"
+    assert made[4] == "| int8 | 5 | nmt | 1,000 | 50.00 | 64 |  |"
+    assert made[-1].startswith("First line 2.50 s after the start")
