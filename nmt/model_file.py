@@ -23,7 +23,7 @@ from torch import Tensor
 
 from nmt.corpus.tokenizer import Tokenizer, from_bytes
 from nmt.durable import write_file
-from nmt.errors import ModelError
+from nmt.errors import ModelError, UsageError
 from nmt.model_header import DAMAGED, FORMAT, KEY, NEEDS, metadata_of, read_whole, recipe_of, short
 from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
@@ -106,6 +106,23 @@ def build(model_file: ModelFile, device: torch.device | str = "cpu") -> Seq2Seq:
             own[name].copy_(weight)
     model.compute_dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[model_file.recipe.compute.dtype]
     return model.eval()
+
+
+def check_vocabularies(path: Path, first: ModelFile, other_path: Path, other: ModelFile) -> None:
+    """Raises UsageError where two files cut text differently, or number its pieces differently."""
+    differing = [
+        side
+        for side, one, two in (
+            ("source", first.src_tokenizer, other.src_tokenizer),
+            ("target", first.tgt_tokenizer, other.tgt_tokenizer),
+        )
+        if one.to_bytes() != two.to_bytes()
+    ]
+    if differing:
+        raise UsageError(
+            f"{other_path}: its {' and '.join(differing)} vocabulary is not that of {path}",
+            "the models of an ensemble are trained with the same corpus and tokenizer sections",
+        )
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

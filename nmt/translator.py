@@ -7,7 +7,6 @@
 Lines are taken in windows; within a window sentences are sorted by length, so that a batch holds little padding.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -16,26 +15,23 @@ from math import nan
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from nmt.batch import EOS, pad_rows, padded_batch
 from nmt.corpus.tokenizer import Tokenizer, Words
 from nmt.errors import EnvironmentFault, UsageError
-from nmt.model_file import ModelFile, build, read_model
+from nmt.model_file import ModelFile, build, check_vocabularies, read_model
 from nmt.models.contract import Seq2Seq
 from nmt.ops.choose import choose_device, translation_dtype, translation_kernels
 from nmt.ops.ready import Precision, Ready, worth_readying
 from nmt.recipe import SearchConfig
 from nmt.search.beam import search
 from nmt.search.ensemble import Ensemble
-from nmt.search.hypothesis import Hypothesis
+from nmt.search.hypothesis import Carried, Hypothesis, arrived, carried
 from nmt.search.sampling import Sampling, sample
 from nmt.search.scoring import score
 from nmt.translation import Candidate, Translation
-from nmt.wording import Part, Wording, sound
+from nmt.wording import Part, Wording, middle_cut, sound
 from nmt.workers import Workers
 
 WINDOW_LINES = 1024
@@ -47,9 +43,6 @@ _SCORED_TOKENS = 16_384
 """Target positions that are scored at once."""
 _BATCH_TOKENS = 65_536
 """Source tokens times beam that are searched at once; with `batch` sentences at most."""
-
-# Where a line that is too long is cut: after the end of a sentence, else a clause, else a word; the first that occurs.
-_CUTS = tuple(map(re.compile, (r"[.!?…][\"'”»)]*\s+|[。！？]", r"[,;:–—]\s+|[，；：、]", r"\s+")))
 
 
 _Pair = tuple[Part, list[int]]
@@ -74,8 +67,6 @@ class How:
 
 _Job = tuple[list[Part], How]
 """A batch and how to search it."""
-_Carried = list[list[tuple[Hypothesis, NDArray[np.float32] | None]]]
-"""What was found, from process to process: alignments apart, as torch would carry them in files of their own."""
 
 
 class Translator:
@@ -102,7 +93,7 @@ class Translator:
         self.device = next(model.parameters()).device
         self._wording = Wording(src_tokenizer, tgt_tokenizer, tgt_language)
         self._ready, self._n_workers = ready, workers
-        self._workers: Workers[_Job, _Carried] | None = None
+        self._workers: Workers[_Job, Carried] | None = None
 
     @classmethod
     def load(
@@ -133,7 +124,7 @@ class Translator:
         where = choose_device(device)
         first, *others = [read_model(path) for path in paths]
         for path, other in zip(paths[1:], others, strict=True):
-            _check_vocabularies(paths[0], first, path, other)
+            check_vocabularies(paths[0], first, path, other)
         models = [_built(m, where, precision) for m in (first, *others)]
         model = models[0] if len(models) == 1 else Ensemble(models)
         return cls(
@@ -251,7 +242,7 @@ class Translator:
                 return []
             if len(part.ids) <= self.max_pieces or len(text) == 1:
                 return [part]
-        at = _middle_cut(text)
+        at = middle_cut(text)
         code = self.src_tokenizer.code(text)
         again = code if 4 * len(code) < len(text) else ""  # else the second part might be as long as the whole
         return [*self._parts(text[:at]), *self._parts(again + text[at:])]
@@ -287,16 +278,15 @@ class Translator:
             return [self._do_one(job) for job in jobs]
         if self._workers is None:
             self._workers = Workers(self._n_workers, self._do_and_carry, lambda: torch.set_num_threads(1))
-        return [_arrived(found) for found in self._workers.map(jobs)]
+        return [arrived(found) for found in self._workers.map(jobs)]
 
     def _do_one(self, job: _Job) -> list[list[Hypothesis]]:
         rows, how = job
         with self._in_use():
             return self._search_rows(rows, how)
 
-    def _do_and_carry(self, job: _Job) -> _Carried:
-        found = self._do_one(job)
-        return [[(replace(h, alignment=None), _numbers(h.alignment)) for h in of_row] for of_row in found]
+    def _do_and_carry(self, job: _Job) -> Carried:
+        return carried(self._do_one(job))
 
     def _in_use(self) -> AbstractContextManager[None]:
         """The model's matrices, where they were made ready."""
@@ -400,31 +390,6 @@ def _built(m: ModelFile, device: torch.device, precision: Precision | None) -> S
     return model
 
 
-def _numbers(alignment: Tensor | None) -> NDArray[np.float32] | None:
-    return None if alignment is None else alignment.numpy()
-
-
-def _arrived(found: _Carried) -> list[list[Hypothesis]]:
-    return [[replace(h, alignment=None if a is None else torch.from_numpy(a)) for h, a in of_row] for of_row in found]
-
-
-def _check_vocabularies(path: Path, first: ModelFile, other_path: Path, other: ModelFile) -> None:
-    """Raises UsageError where two files cut text differently, or number its pieces differently."""
-    differing = [
-        side
-        for side, one, two in (
-            ("source", first.src_tokenizer, other.src_tokenizer),
-            ("target", first.tgt_tokenizer, other.tgt_tokenizer),
-        )
-        if one.to_bytes() != two.to_bytes()
-    ]
-    if differing:
-        raise UsageError(
-            f"{other_path}: its {' and '.join(differing)} vocabulary is not that of {path}",
-            "the models of an ensemble are trained with the same corpus and tokenizer sections",
-        )
-
-
 def _window(lines: Iterator[str], n_lines: int) -> list[str]:
     """The next lines, as many as a window of n_lines holds."""
     window: list[str] = []
@@ -435,14 +400,3 @@ def _window(lines: Iterator[str], n_lines: int) -> list[str]:
         if len(window) >= n_lines or n_characters >= WINDOW_CHARACTERS:
             break
     return window
-
-
-def _middle_cut(text: str) -> int:
-    """Where a text of two characters or more is best cut in two: at the mark nearest to its middle."""
-    middle = len(text) // 2
-    for cut in _CUTS:
-        # Only the middle half is searched: each part has three quarters at most, so few cuts are enough.
-        ends = [match.end() for match in cut.finditer(text, len(text) // 4, len(text) - len(text) // 4)]
-        if ends := [at for at in ends if at < len(text)]:
-            return min(ends, key=lambda at: abs(at - middle))
-    return middle

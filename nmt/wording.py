@@ -18,6 +18,10 @@ _UNSPACED = {"zh", "ja", "th", "lo", "km", "my"}
 """Languages whose sentences stand side by side without a space."""
 
 
+# Where a line that is too long is cut: after the end of a sentence, else a clause, else a word; the first that occurs.
+_CUTS = tuple(map(re.compile, (r"[.!?…][\"'”»)]*\s+|[。！？]", r"[,;:–—]\s+|[，；：、]", r"\s+")))
+
+
 def sound(text: str) -> str:
     """The text with U+FFFD in the place of each half of a surrogate pair, which no encoder takes."""
     return _SURROGATES.sub("\ufffd", text)
@@ -124,3 +128,14 @@ class Wording:
         if part.words is None:
             return pieces
         return [word if piece == SPECIALS[UNK] else piece for piece, word in zip(pieces, part.words, strict=True)]
+
+
+def middle_cut(text: str) -> int:
+    """Where a text of two characters or more is best cut in two: at the mark nearest to its middle."""
+    middle = len(text) // 2
+    for cut in _CUTS:
+        # Only the middle half is searched: each part has three quarters at most, so few cuts are enough.
+        ends = [match.end() for match in cut.finditer(text, len(text) // 4, len(text) - len(text) // 4)]
+        if ends := [at for at in ends if at < len(text)]:
+            return min(ends, key=lambda at: abs(at - middle))
+    return middle

@@ -183,7 +183,7 @@ error: r.yaml:7: corpus.downloads.0.url must be an address that begins with http
 not the text 'ftp'
 error: r.yaml:7: corpus.downloads.0.sha256 must be 64 hexadecimal digits in lower case, not 123
   put it in quotes to make it text
-error: r.yaml:8: tokenizer.kind must be bpe, unigram, char or word, not the text 'bep'
+error: r.yaml:8: tokenizer.kind must be bpe, unigram, char, word or marian, not the text 'bep'
   did you mean: bpe
 error: r.yaml:8: tokenizer.vocab must be a whole number above 0 or a mapping with src and tgt, \
 not the text '8_000'

@@ -129,7 +129,7 @@ def test_shell_completion_offers_the_commands() -> None:
         (["train", "x", "--dry-run", "--check-kernels"],
          ["error: --dry-run and --check-kernels are two things", "  ask for one at a time"]),
         (["import"], ["error: FOLDER is missing", "  see: nmt import --help"]),
-        (["import", "folder"], ["error: Missing option '--out' / '-o'", "  see: nmt import --help"]),
+        (["import", "folder"], ["error: --out is missing", "  see: nmt import --help"]),
         (["export", "a", "-o", "b", "--to", "onnx"],
          ["error: --to must be one of 'ctranslate2', not 'onnx'", "  see: nmt export --help"]),
         (["translate", "--beam", "0"], ["error: --beam must be at least 1", "  see: nmt translate --help"]),
