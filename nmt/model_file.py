@@ -104,7 +104,9 @@ def build(model_file: ModelFile, device: torch.device | str = "cpu") -> Seq2Seq:
     with torch.no_grad():
         for name, weight in model_file.weights.items():
             own[name].copy_(weight)
-    model.compute_dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[model_file.recipe.compute.dtype]
+    # What training writes names the type that it had; one that says auto was made elsewhere.
+    types = {"auto": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16}
+    model.compute_dtype = types[model_file.recipe.compute.dtype]
     return model.eval()
 
 

@@ -248,8 +248,10 @@ class SearchConfig(Section):
 class ComputeConfig(Section):
     """Precision and implementation."""
 
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of matrix products; weights, softmax, norms and losses stay float32."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Type of matrix products; weights, softmax, norms and losses stay float32. auto: bfloat16 on a GPU and on a
+    processor with instructions for it (AVX512-BF16, AMX, ARM's BF16), float32 elsewhere, where bfloat16 would be a few
+    times slower; the run's recipe.yaml has the one that it began with."""
     kernels: Literal["auto", "plain", "fused"] = "auto"
     """How attention is computed where there is a choice: plain, fused (Triton kernels for a GPU: an error where they
     cannot run), or auto, fused where that can run. The log's first event and the first lines say which; `nmt train

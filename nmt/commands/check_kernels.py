@@ -19,13 +19,13 @@ from nmt.layers.multihead import SelfAttention
 from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
 from nmt.ops import additive, dot, masks, packed
-from nmt.ops.choose import PLAIN, Choice, Kernels, choose_device, choose_kernels
+from nmt.ops.choose import PLAIN, Choice, Kernels, choose_device, choose_kernels, training_dtype
 from nmt.ops.cross_entropy import projected_cross_entropy
 from nmt.ops.linear import linear, wide
 from nmt.processes import cores
 from nmt.recipe import Recipe
 from nmt.training.fitting import planned_tokens
-from nmt.training.forms import widest
+from nmt.training.forms import widest, with_dtype
 
 MOST_POSITIONS = {"cpu": 1500, "cuda": 32768}
 """Target positions of the batch that is compared, at most: a recipe's own may take minutes in the plain form."""
@@ -104,7 +104,9 @@ class Report:
 
 def check_kernels(recipe: Recipe, device: str = "auto") -> Report:
     """Compares what is fast on this device with what is plain; EnvironmentFault where they differ by too much."""
-    where, dtype = choose_device(device), recipe.compute.dtype
+    where = choose_device(device)
+    dtype = training_dtype(recipe.compute.dtype, where)
+    recipe = with_dtype(recipe, dtype)
     torch.set_num_threads(recipe.compute.threads or cores())
     torch.manual_seed(recipe.train.seed)
     with torch.device(where):

@@ -12,12 +12,12 @@ import torch
 
 from nmt.errors import UsageError
 from nmt.models.build import build_model
-from nmt.ops.choose import choose_device
+from nmt.ops.choose import choose_device, training_dtype
 from nmt.processes import cores
 from nmt.recipe import Recipe
 from nmt.training.cost import batch_cost, on_meta, product_rate
 from nmt.training.fitting import planned_tokens
-from nmt.training.forms import choose_layout
+from nmt.training.forms import choose_layout, with_dtype
 from nmt.training.optim import slots
 
 LENGTH = 25
@@ -151,6 +151,7 @@ class Plan:
 def dry_run(recipe: Recipe, device: str = "auto") -> Plan:
     """The plan of a recipe; UsageError for sizes that no tensor can have."""
     target = choose_device(device)
+    recipe = with_dtype(recipe, training_dtype(recipe.compute.dtype, target))
     train, dtype = recipe.train, getattr(torch, recipe.compute.dtype)
     length = min(LENGTH, recipe.corpus.max_len)
     sentences = train.batch_sentences or max(1, planned_tokens(train, target) // length)

@@ -19,7 +19,7 @@ from nmt.model_file import ModelFile, read_model, write_model
 from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
 from nmt.models.initialize import initialize
-from nmt.ops.choose import choose_device, translation_dtype
+from nmt.ops.choose import choose_device, training_dtype, translation_dtype
 from nmt.processes import cores, place
 from nmt.recipe import Recipe
 from nmt.recipe_file import dump_recipe, load_recipe
@@ -31,7 +31,7 @@ from nmt.training.allocator import forget_shapes, keep_memory
 from nmt.training.cost import on_meta
 from nmt.training.distributed import Group, join
 from nmt.training.fitting import fitting_tokens
-from nmt.training.forms import Forms, choose_forms
+from nmt.training.forms import Forms, choose_forms, with_dtype
 from nmt.training.progress import fixed_keys
 from nmt.training.stopping import StopRequest
 from nmt.training.trainer import Publish, Reporter, Trainer
@@ -81,6 +81,8 @@ def _train(
     forget_shapes()
     torch.set_num_threads(recipe.compute.threads or max(1, cores() // group.local_size))
     torch.use_deterministic_algorithms(recipe.compute.deterministic)
+    dtype, tokens = group.from_first(lambda: _left_open(recipe, run, device))
+    recipe = with_dtype(recipe, dtype)
     with on_meta():
         forms = choose_forms(recipe, build_model(recipe.model, *recipe.tokenizer.sizes), device)
     parent = None if recipe.train.init is None else recipe_path.parent / recipe.train.init
@@ -99,7 +101,7 @@ def _train(
         if origin is not None:
             _take_over(model, origin, parent)
         if recipe.train.batch_tokens == "auto":
-            recipe = _with_what_fits(recipe, forms, model, prepared, run, device, reporter, group)
+            recipe = _with_what_fits(recipe, forms, model, prepared, tokens, device, reporter, group)
             kept_recipe = dump_recipe(recipe)
         settled = forms.settle(recipe)
         lineage = {
@@ -151,13 +153,12 @@ def _with_what_fits(
     forms: Forms,
     model: Seq2Seq,
     prepared: Prepared,
-    run: Path,
+    found: int | None,
     device: torch.device,
     reporter: Reporter,
     group: Group,
 ) -> Recipe:
     """The recipe with a number for batch_tokens: the one that the run began with, or what fits into memory."""
-    found = group.from_first(lambda: _began_with(run))
     if found is None:
         reporter.say("train.batch_tokens: auto: trying what fits into memory")
         found = fitting_tokens(forms.settle(recipe), model, prepared, device, group)
@@ -166,9 +167,15 @@ def _with_what_fits(
     return recipe.model_copy(update={"train": train})
 
 
-def _began_with(run: Path) -> int | None:
-    """batch_tokens of a run that has a checkpoint to go on from."""
-    return load_recipe(run / "recipe.yaml").train.tokens if checkpoint.saved_updates(run) else None
+def _left_open(recipe: Recipe, run: Path, device: torch.device) -> tuple[str, int | None]:
+    """compute.dtype and train.batch_tokens where the recipe says auto: those that the run began with; else the type
+    that is fast here, and None.
+    """
+    asked = recipe.compute.dtype
+    if "auto" in (asked, recipe.train.batch_tokens) and checkpoint.saved_updates(run):
+        began = load_recipe(run / "recipe.yaml")
+        return began.compute.dtype if asked == "auto" else asked, began.train.tokens
+    return training_dtype(asked, device), None
 
 
 def _finish(trainer: Trainer, recipe: Recipe, prepared: Prepared, run: Path, reason: str, stop: StopRequest) -> Trained:

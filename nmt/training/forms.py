@@ -1,4 +1,6 @@
-"""What a recipe may leave open until the device is known: the layout of batches, and which implementations run."""
+"""What a recipe may leave open until the device is known: the type of products, the layout of batches, and which
+implementations run.
+"""
 
 from dataclasses import dataclass
 
@@ -26,6 +28,11 @@ class Forms:
     def lines(self) -> list[str]:
         """For the first lines of a training."""
         return [f"layout: {self.layout} ({self.why})", str(self.choice)]
+
+
+def with_dtype(recipe: Recipe, dtype: str) -> Recipe:
+    """The recipe with this compute.dtype."""
+    return recipe.model_copy(update={"compute": recipe.compute.model_copy(update={"dtype": dtype})})
 
 
 def choose_forms(recipe: Recipe, model: Seq2Seq, device: torch.device) -> Forms:

@@ -10,18 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nmt.ops.choose import fast_bfloat16
+
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's: singular values in (0, 1] come to lie in 0.68 .. 1.13
 _STEPS = 5
 
 
 def orthogonalized(G: Tensor) -> Tensor:
-    """G (O, I) with all singular values near 1 and the singular vectors it had, in bfloat16.
+    """G (O, I) with all singular values near 1 and the singular vectors it had, in bfloat16 where products of that are
+    fast, as Jordan's are, else in float32.
 
     Five Newton-Schulz steps X <- aX + b(XX')X + c(XX')^2 X from X = G / |G| (Frobenius), on the side where XX' is the
     smaller. A zero matrix stays zero.
     """
     a, b, c = _NEWTON_SCHULZ
-    X = (G / G.norm().clamp_min(1e-7)).bfloat16()
+    X = (G / G.norm().clamp_min(1e-7)).to(torch.bfloat16 if fast_bfloat16(G.device) else torch.float32)
     if tall := X.shape[0] > X.shape[1]:
         X = X.T
     for _ in range(_STEPS):

@@ -1,8 +1,10 @@
 """Which implementation runs where: the table, what is said of it, and that nothing asked for is left out in silence."""
 
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,6 +28,24 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/cc" if compiler else None)
 
     return pretend
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="no /proc/cpuinfo here")
+def test_a_cpu_has_fast_bfloat16_where_torch_sees_instructions_for_it() -> None:
+    seen = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    if platform.machine() == "x86_64":
+        assert choose.fast_bfloat16(CPU) == (seen and torch.backends.mkldnn.is_available())
+    assert choose.fast_bfloat16(CUDA)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_auto_is_the_type_that_is_fast_and_a_named_one_stays(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose, "_cpu_has_bfloat16", lambda: fast)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert choose.training_dtype("auto", CPU) == ("bfloat16" if fast else "float32")
+    assert choose.training_dtype("auto", CUDA) == choose.translation_dtype(CUDA, "auto") == "bfloat16"
+    assert [choose.training_dtype(one, CPU) for one in ("float32", "bfloat16")] == ["float32", "bfloat16"]
+    assert choose.translation_dtype(CPU, "auto") == "float32"
 
 
 @pytest.mark.parametrize("asked", ["auto", "plain"])

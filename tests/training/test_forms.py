@@ -1,5 +1,6 @@
 """Which layout and which kernels a training has on which device."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,10 +8,13 @@ import torch
 
 from nmt.errors import UsageError
 from nmt.models.build import build_model
+from nmt.ops.choose import training_dtype
 from nmt.recipe import Recipe
+from nmt.recipe_file import load_recipe
 from nmt.training.forms import Forms, choose_forms
 from nmt.training.progress import changed_keys, fixed_keys
 from tests.training import tiny
+from tests.training.warm import Warm
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 NONE_OF_RECURRENT: dict[str, Any] = dict.fromkeys(("d_embed", "d_hidden", "d_align", "d_maxout"))
@@ -128,3 +132,26 @@ def test_a_settled_recipe_differs_in_its_layout_alone() -> None:
     assert settled.model_copy(update={"train": recipe.train}) == recipe
     moved = changed_keys(fixed_keys(settled), fixed_keys(made(layout="rows")))
     assert moved == ["train.layout: padded -> rows"]  # what a resumed training refuses
+
+
+# --- compute.dtype: auto ----------------------------------------------------------------------------------------------
+
+
+def test_a_training_says_which_type_auto_is_and_goes_on_with_the_one_it_began_with(warm: Warm, tmp_path: Path) -> None:
+    """To the bytes of a training that names the type: here the one that auto would not take on this machine."""
+    here = training_dtype("auto", CPU)
+    other = "float32" if here == "bfloat16" else "bfloat16"
+    fresh, whole, begun = tmp_path / "fresh", tmp_path / "whole", tmp_path / "begun"
+    tiny.write(fresh, tiny.recipe(compute={"dtype": "auto"}, train={"updates": 2}))
+    tiny.write(whole, tiny.recipe(compute={"dtype": other}))
+    tiny.write(begun, tiny.recipe(compute={"dtype": other}, train={"updates": 8}))
+    for folder in (fresh, whole, begun):
+        process = warm.start(folder, tiny.TRAIN)
+        assert process.wait() == 0, process.stderr
+    assert load_recipe(fresh / "runs" / "tiny" / "recipe.yaml").compute.dtype == here
+    assert tiny.events(fresh, "start")[0]["dtype"] == here
+    tiny.write(begun, tiny.recipe(compute={"dtype": "auto"}))
+    process = warm.start(begun, tiny.TRAIN)
+    assert process.wait() == 0, process.stderr
+    assert tiny.events(begun, "start")[-1]["dtype"] == other
+    assert tiny.result(begun) == tiny.result(whole)

@@ -36,7 +36,7 @@ def test_singular_values_come_near_one_and_vectors_stay(shape: tuple[int, int]) 
 
 
 def test_a_gradient_of_zero_moves_nothing() -> None:
-    assert torch.equal(orthogonalized(torch.zeros(4, 3)), torch.zeros(4, 3, dtype=torch.bfloat16))
+    assert bool((orthogonalized(torch.zeros(4, 3)) == 0).all())
 
 
 def test_hidden_matrices_are_neither_embeddings_nor_the_output_nor_vectors() -> None:
