@@ -127,6 +127,8 @@ class Translator:
             check_vocabularies(paths[0], first, path, other)
         models = [_built(m, where, precision) for m in (first, *others)]
         model = models[0] if len(models) == 1 else Ensemble(models)
+        chosen: Precision = precision or "float32"
+        plain = any(m.recipe.compute.kernels == "plain" for m in (first, *others))
         return cls(
             model,
             first.src_tokenizer,
@@ -134,7 +136,7 @@ class Translator:
             first.recipe.search,
             max_pieces=max(1, min(m.recipe.corpus.max_len for m in (first, *others)) - 1),
             tgt_language=first.recipe.corpus.tgt,
-            ready=Ready(model, precision or "float32") if worth_readying(where, precision or "float32") else None,
+            ready=Ready(model, chosen, plain) if worth_readying(where, chosen) else None,
             workers=workers if where.type == "cpu" else 1,
         )
 

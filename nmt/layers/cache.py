@@ -8,6 +8,7 @@ one position instead of moving all of them.
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -74,9 +75,13 @@ class Cache:
         """The last n positions, or all where there are fewer."""
         return dataclasses.replace(self, first=max(self.first, self.held - n))
 
+    def apart(self) -> tuple[Tensor, Tensor]:
+        """Keys and values position by position and hypothesis by hypothesis: (B, G, n, K, C)."""
+        return self.keys[:, :, self.first : self.held], self.values[:, :, self.first : self.held]
+
     def visible(self) -> tuple[Tensor, Tensor]:
         """Keys and values as attention takes them, position by position what each of the K wrote: (B, G, n * K, C)."""
-        keys, values = (tensor[:, :, self.first : self.held].flatten(2, 3) for tensor in (self.keys, self.values))
+        keys, values = (tensor.flatten(2, 3) for tensor in self.apart())
         return keys, values
 
     def follow(self, going: Going) -> Self:
@@ -96,6 +101,27 @@ class Cache:
             return new
 
         return dataclasses.replace(self, keys=copied(self.keys), values=copied(self.values), held=n, first=0)
+
+
+@dataclass(frozen=True)
+class Ancestry:
+    """What each hypothesis sees of the n positions that caches hold: what the hypothesis `writers` (B, K, n), int64,
+    wrote there; of those positions (n,) bool alone that are marked, None for all.
+    """
+
+    writers: Tensor
+    positions: Tensor | None = None
+
+    @cached_property
+    def mask(self) -> Tensor | None:
+        """The same of all that `Cache.visible` gives, (B, 1, K, n * K) bool; None: all of it."""
+        B, K, n = self.writers.shape
+        if K == 1:
+            return None if self.positions is None else self.positions[None, None, None]
+        seen = self.writers[:, :, :, None] == torch.arange(K, device=self.writers.device)
+        if self.positions is not None:
+            seen = seen & self.positions[:, None]
+        return seen.view(B, 1, K, n * K)
 
 
 @dataclass(frozen=True)
@@ -122,19 +148,12 @@ class Lineage:
         own = torch.arange(K, device=self.writers.device)[:, None].expand(B, K, 1)
         return dataclasses.replace(self, writers=torch.cat([self.writers, own], 2))
 
-    def keep(self, positions: Tensor | None = None, last: int | None = None) -> Tensor | None:
-        """What each hypothesis sees of all that `Cache.visible` gives, (B, 1, K, n * K); None: all of it.
+    def keep(self, positions: Tensor | None = None, last: int | None = None) -> Ancestry:
+        """What each hypothesis sees of what caches hold.
 
         positions (t,) bool: of these alone; last: where the caches hold the last n positions.
         """
-        writers = self.writers if last is None else self.writers[:, :, -last:]
-        B, K, n = writers.shape
-        if K == 1:
-            return None if positions is None else positions[None, None, None]
-        seen = writers[:, :, :, None] == torch.arange(K, device=writers.device)
-        if positions is not None:
-            seen = seen & positions[:, None]
-        return seen.view(B, 1, K, n * K)
+        return Ancestry(self.writers if last is None else self.writers[:, :, -last:], positions)
 
     def follow(self, going: Going) -> Self:
         """Of the hypotheses that go on."""

@@ -3,16 +3,15 @@
 from collections.abc import Callable
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt.ops.dropout import dropout
-from nmt.ops.linear import linear
+from nmt.ops.linear import linear, linear_relu
 
 Activation = Literal["relu", "swish", "gelu"]
 
-_ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "swish": F.silu, "gelu": F.gelu}
+_SMOOTH: dict[Activation, Callable[[Tensor], Tensor]] = {"swish": F.silu, "gelu": F.gelu}
 
 
 class FeedForward(nn.Module):
@@ -23,14 +22,15 @@ class FeedForward(nn.Module):
 
     def __init__(self, d_model: int, d_ff: int, dropout: float, activation: Activation = "relu") -> None:
         super().__init__()
-        self.activation = _ACTIVATIONS[activation]
+        self.smooth = _SMOOTH.get(activation)
         self.inner = nn.Linear(d_model, d_ff)
         self.outer = nn.Linear(d_ff, d_model)
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) -> (..., D) in its dtype."""
-        hidden = self.activation(linear(x, self.inner.weight, self.inner.bias))  # (..., M)
+        matrix, bias = self.inner.weight, self.inner.bias
+        hidden = self.smooth(linear(x, matrix, bias)) if self.smooth else linear_relu(x, matrix, bias)  # (..., M)
         return linear(dropout(hidden, self.dropout, self.training), self.outer.weight, self.outer.bias)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from nmt.layers.cache import Ancestry
 from nmt.layers.multihead import CrossProjections, KeysValues, SelfProjections
 from nmt.layers.sight import Bounds, Keep, Within
 from nmt.ops import linear_attention
@@ -55,11 +56,11 @@ class LinearSelfAttention(SelfProjections):
         R, G, C, dtype = B * K, self.n_kv_heads, self.d_head, wide(like.dtype)
         return Sums(like.new_zeros((R, G, C, C), dtype=dtype), like.new_zeros((R, G, C), dtype=dtype))
 
-    def step(self, x: Tensor, past: Sums, keep: Tensor | None, turn: Tensor | None = None) -> tuple[Tensor, Sums]:
-        """One position of K hypotheses, x (B, K, D), after those of `past`, keep None -> (B, K, D), and the past with
+    def step(self, x: Tensor, past: Sums, keep: Ancestry, turn: Tensor | None = None) -> tuple[Tensor, Sums]:
+        """One position of K hypotheses, x (B, K, D), after those of `past`, all of them -> (B, K, D), and the past with
         it.
         """
-        assert keep is None, "a sum has no single positions to hide"
+        assert keep.positions is None, "a sum has no single positions to hide"
         query, own = self.project(x.flatten(0, 1)[:, None])  # (R, H, 1, C)
         context, known = linear_attention.step(query, own.keys, own.values, past, turn)
         return self.merge(context).view(x.shape), known

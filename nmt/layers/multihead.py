@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from nmt.layers.cache import Cache
+from nmt.layers.cache import Ancestry, Cache
 from nmt.layers.sight import Keep, attend
 from nmt.ops import dot
 from nmt.ops.choose import PLAIN, Kernels
 from nmt.ops.linear import linear, wide
+from nmt.ops.native import native_for
 from nmt.ops.rope import rotate
 
 
@@ -142,14 +143,17 @@ class SelfAttention(SelfProjections):
         """Nothing seen yet by K hypotheses of each of B sentences, on the device and in the dtype of `like`."""
         return Cache.empty(B, K, self.n_kv_heads, self.d_head, like)
 
-    def step(self, x: Tensor, past: Cache, keep: Tensor | None, turn: Tensor | None = None) -> tuple[Tensor, Cache]:
+    def step(self, x: Tensor, past: Cache, keep: Ancestry, turn: Tensor | None = None) -> tuple[Tensor, Cache]:
         """One position of K hypotheses, x (B, K, D), after those of `past` -> (B, K, D), and the past with it.
 
-        keep (B, 1, K, n * K): what each sees of the n positions then held, as `Lineage.keep` gives it; None for all.
+        keep: what each sees of the positions then held.
         """
         query, own = self.project(x, turn)
         seen = past.append(own.keys, own.values)
-        return self.attend(query, KeysValues(*seen.visible()), keep), seen
+        keys, values = seen.apart()
+        if keep.positions is None and (native := native_for(query, keys, values)) is not None:
+            return self.merge(native.attend(query, keys, values, None, keep.writers)[0]), seen
+        return self.attend(query, KeysValues(*seen.visible()), keep.mask), seen
 
 
 class CrossAttention(CrossProjections):

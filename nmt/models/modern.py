@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt.batch import Batch
-from nmt.layers.cache import Cache, Lineage
+from nmt.layers.cache import Ancestry, Cache, Lineage
 from nmt.layers.feedforward import SwiGLU
 from nmt.layers.linear_attention import LinearCrossAttention, LinearSelfAttention, Summary
 from nmt.layers.multihead import (
@@ -156,15 +156,15 @@ class DecoderLayer(nn.Module):
         self,
         x: Tensor,
         past: Past,
-        keep: Tensor | None,
+        keep: Ancestry,
         turn: Tensor,
         source: Source,
         src_keep: Tensor,
         dtype: torch.dtype,
         want_weights: bool,
     ) -> tuple[Tensor, Past, Tensor | None]:
-        """One position: x (B, K, D), keep (B, 1, K, N) or None, turn (1, C / 2) -> (B, K, D), the past with it, weights
-        (B, H, K, S). The K hypotheses of a sentence are K queries against its one memory.
+        """One position: x (B, K, D), keep: what each sees, turn (1, C / 2) -> (B, K, D), the past with it, weights (B,
+        H, K, S). The K hypotheses of a sentence are K queries against its one memory.
         """
         weights = None
 
@@ -298,11 +298,9 @@ class Modern(Seq2Seq):
             case "full" | "linear":
                 return None
 
-    def _step_keep(self, lineage: Lineage) -> Tensor | None:
+    def _step_keep(self, lineage: Lineage) -> Ancestry:
         """What of the past and itself the newest position of each hypothesis sees, as `Lineage.keep` has it."""
         match self.attention:
-            case "linear":
-                return None
             case "window":
                 return lineage.keep(last=self.window + 1)
             case "strided":
@@ -310,7 +308,7 @@ class Modern(Seq2Seq):
                 seen = self._pattern(positions[-1:], positions)
                 assert seen is not None
                 return lineage.keep(seen[0])
-            case "full":
+            case "full" | "linear":
                 return lineage.keep()
 
     def _needed(self, past: Past) -> Past:

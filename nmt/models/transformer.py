@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt.batch import Batch
-from nmt.layers.cache import Cache, Lineage
+from nmt.layers.cache import Ancestry, Cache, Lineage
 from nmt.layers.embedding import LearnedPositions, sinusoids
 from nmt.layers.feedforward import Activation, FeedForward
 from nmt.layers.multihead import CrossAttention, KeysValues, SelfAttention
@@ -127,10 +127,10 @@ class DecoderLayer(nn.Module):
         return self.around_feed_forward(x, self.feed_forward, dtype)
 
     def step(
-        self, x: Tensor, seen: Cache, keep: Tensor | None, memory: KeysValues, src_keep: Tensor, dtype: torch.dtype
+        self, x: Tensor, seen: Cache, keep: Ancestry, memory: KeysValues, src_keep: Tensor, dtype: torch.dtype
     ) -> tuple[Tensor, Cache, Tensor]:
-        """One position: x (B, K, D), keep (B, 1, K, N) or None -> (B, K, D), keys and values with this position,
-        weights (B, H, K, S). The K hypotheses of a sentence are K queries against its one memory.
+        """One position: x (B, K, D), keep: what each sees -> (B, K, D), keys and values with this position, weights
+        (B, H, K, S). The K hypotheses of a sentence are K queries against its one memory.
         """
         weights = x.new_empty(0)
 

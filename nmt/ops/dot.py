@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from nmt.ops.dropout import dropout, dropout_mask
 from nmt.ops.linear import wide
+from nmt.ops.native import native_for
 
 
 def attend(
@@ -22,6 +23,8 @@ def attend(
     broadcasts to (B, 1, Q, N) or (B, H, Q, N), True = may look, every query seeing at least one key; None for all.
     -> context (B, H, Q, C) in the dtype of values, weights (B, H, Q, N) float32, before dropout.
     """
+    if not drop and (native := native_for(query, keys, values)) is not None:
+        return native.attend(query, keys, values, keep)
     B, H, Q, C = query.shape
     G, N = keys.shape[1], keys.shape[2]
     # The heads that share a key head are more queries to it.
@@ -46,6 +49,8 @@ def context(query: Tensor, keys: Tensor, values: Tensor, keep: Tensor | None, dr
         return F.scaled_dot_product_attention(
             query, keys, values, keep, drop, enable_gqa=query.shape[1] > keys.shape[1]
         )
+    if not drop and (native := native_for(query, keys, values)) is not None:
+        return native.attend(query, keys, values, keep)[0]
     if query.shape[2] == 1 or (keep is not None and keep.shape[1] > 1):
         return attend(query, keys, values, keep, drop)[0]
     return _KeysFirst.apply(query, keys, values, keep, drop)  # pyright: ignore[reportReturnType]

@@ -25,6 +25,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
 
+def linear_relu(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """What of `linear` is above 0, and 0 for the rest."""
+    if (made := ready_product(x, weight, bias, relu=True)) is not None:
+        return made
+    return torch.relu(linear(x, weight, bias))
+
+
 def product(rows: Tensor, matrix: Tensor) -> Tensor:
     """rows (..., I) times matrix (O, I) transposed: (..., O), both of one dtype. For hand-written passes: autograd does
     not see through it everywhere.

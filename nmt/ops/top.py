@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from nmt.ops.native import native_for
+
 _BLOCK = 64
 
 
@@ -13,6 +15,8 @@ def largest(logits: Tensor, n: int) -> tuple[Tensor, Tensor]:
     the row is cut into blocks: the n largest can only lie in the n blocks with the largest maxima, so one fast pass and
     two small sorts are enough. Elsewhere, and for short rows, torch's own.
     """
+    if (native := native_for(logits)) is not None:
+        return native.largest(logits, n)
     R, V = logits.shape
     count = V // _BLOCK
     if logits.device.type != "cpu" or count < 2 * n:
@@ -35,6 +39,8 @@ def log_normalizer(logits: Tensor) -> Tensor:
     On a CPU by way of torch's log-softmax, whose largest entry is the largest logit less what is asked for: a single
     fused pass where torch.logsumexp makes four.
     """
+    if (native := native_for(logits)) is not None:
+        return native.log_normalizer(logits)
     if logits.device.type != "cpu":
         return logits.logsumexp(1, keepdim=True)
     return logits.amax(1, keepdim=True) - logits.log_softmax(1).amax(1, keepdim=True)

@@ -5,6 +5,7 @@ import torch
 
 from nmt.layers.cache import Cache, Going, Lineage
 from nmt.ops.dot import attend
+from nmt.ops.native import library
 
 B, K, G, C = 4, 3, 2, 5
 
@@ -13,7 +14,7 @@ B, K, G, C = 4, 3, 2, 5
 @pytest.mark.parametrize("window", [None, 4])
 def test_attention_over_the_cache_is_attention_over_copies(inference: bool, window: int | None) -> None:
     """Forty steps in which hypotheses follow one another at random and sentences leave."""
-    draw = torch.Generator().manual_seed(3)
+    draw, (native, _) = torch.Generator().manual_seed(3), library()
     with torch.inference_mode(inference):
         cache, lineage = Cache.empty(B, K, G, C, torch.empty(0)), Lineage.empty(B, K, torch.device("cpu"))
         n, copies = B, list[tuple[torch.Tensor, torch.Tensor]]()  # (R, G, C) a position
@@ -25,8 +26,11 @@ def test_attention_over_the_cache_is_attention_over_copies(inference: bool, wind
             keys, values = (torch.stack([position[i] for position in seen], 2) for i in range(2))  # (R, G, t, C)
             truth, _ = attend(query.transpose(1, 2).flatten(0, 1)[:, :, None], keys, values, None)
             keep = lineage.keep() if window is None else lineage.keep(last=window + 1)
-            found, _ = attend(query, *cache.visible(), keep)
+            found, _ = attend(query, *cache.visible(), keep.mask)
             torch.testing.assert_close(found.transpose(1, 2).flatten(0, 1), truth[:, :, 0])
+            if native is not None:
+                found, _ = native.attend(query, *cache.apart(), None, keep.writers)
+                torch.testing.assert_close(found.transpose(1, 2).flatten(0, 1), truth[:, :, 0])
             if window is not None:
                 cache = cache.last(window)
 
@@ -42,12 +46,12 @@ def test_attention_over_the_cache_is_attention_over_copies(inference: bool, wind
 
 
 def test_one_hypothesis_needs_no_mask() -> None:
-    assert Lineage.empty(B, 1, torch.device("cpu")).append().keep() is None
+    assert Lineage.empty(B, 1, torch.device("cpu")).append().keep().mask is None
 
 
 def test_positions_that_a_pattern_hides_are_hidden_for_all() -> None:
     lineage = Lineage.empty(1, 2, torch.device("cpu")).append().append().append()
-    keep = lineage.keep(torch.tensor([True, False, True]))
+    keep = lineage.keep(torch.tensor([True, False, True])).mask
     assert keep is not None
     assert keep[0, 0].tolist() == [[True, False, False, False, True, False], [False, True, False, False, False, True]]
 

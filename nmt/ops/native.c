@@ -1,0 +1,276 @@
+/* What a search on a CPU does between its matrix products, each as one pass over memory that stays in the cache:
+   ops/native.py has the functions' meaning, and the plain forms in torch that they equal.
+
+   Every result is a function of its own row alone, summed in a fixed order: neighbours in a batch change nothing. Written
+   with the vector types that gcc and clang share, which they turn into what the processor has. */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define BLOCK 64
+
+/* Sixteen numbers at once, in as few instructions as the processor has them; they may lie anywhere. */
+typedef float V __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int32_t VI __attribute__((vector_size(64), aligned(4), may_alias));
+typedef float V8 __attribute__((vector_size(32)));
+typedef float V4 __attribute__((vector_size(16)));
+#define WIDTH 16
+
+static inline V load(const float *x) { return *(const V *)x; }
+static inline void store(float *x, V v) { *(V *)x = v; }
+static inline V all(float x) { return (V){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
+static inline V either(VI first, V a, V b) { return (V)((first & (VI)a) | (~first & (VI)b)); }
+static inline V larger(V a, V b) { return either(a > b, a, b); }
+
+static inline float sum_of(V v)
+{
+    V8 eight, high;
+    memcpy(&eight, &v, 32);
+    memcpy(&high, (const char *)&v + 32, 32);
+    eight += high;
+    V4 four, rest;
+    memcpy(&four, &eight, 16);
+    memcpy(&rest, (const char *)&eight + 16, 16);
+    four += rest;
+    return (four[0] + four[2]) + (four[1] + four[3]);
+}
+
+static inline float largest_lane(V v)
+{
+    float found = v[0];
+    for (int l = 1; l < WIDTH; l++) found = v[l] > found ? v[l] : found;
+    return found;
+}
+
+/* --- exp ------------------------------------------------------------------------------------------------------------
+
+   e^x = 2^n e^r with n the integer nearest to x / ln 2 and r = x - n ln 2 in [-0.35, 0.35], where the series of e^r up
+   to r^7 / 7! is exact to float32. For x <= 0; below -87 it is 0, as after float32's smallest normal number. */
+
+static inline V exponential(V x)
+{
+    const V shift = all(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer, in the low bits */
+    VI low = x < all(-87.0f);
+    V clipped = either(low, all(-87.0f), x);
+    V shifted = clipped * all(1.44269504f) + shift, n = shifted - shift;
+    V r = clipped - n * all(0.693145752f);
+    r = r - n * all(1.42860677e-6f);
+    V p = all(1.98412698e-4f);
+    p = p * r + all(1.38888889e-3f);
+    p = p * r + all(8.33333333e-3f);
+    p = p * r + all(4.16666667e-2f);
+    p = p * r + all(1.66666667e-1f);
+    p = p * r + all(0.5f);
+    p = p * r + all(1.0f);
+    p = p * r + all(1.0f);
+    V power = (V)(((VI)shifted - 0x4B400000 + 127) << 23);
+    return (V)(~low & (VI)(p * power));
+}
+
+/* The numbers from x on, fewer than WIDTH, and `rest` in the lanes beyond. */
+static inline V load_some(const float *x, int64_t n, float rest)
+{
+    V v = all(rest);
+    for (int64_t l = 0; l < n; l++) v[l] = x[l];
+    return v;
+}
+
+static inline float largest_of(const float *x, int64_t n)
+{
+    V found = all(-INFINITY);
+    int64_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH) found = larger(load(x + i), found);
+    if (i < n) found = larger(load_some(x + i, n - i, -INFINITY), found);
+    return largest_lane(found);
+}
+
+/* --- logits --------------------------------------------------------------------------------------------------------- */
+
+/* log sum_j exp(x_j) of each of R rows of n numbers, `stride` apart. Not finite where a row has a NaN or no finite sum. */
+void nmt_log_normalizer(const float *x, int64_t R, int64_t n, int64_t stride, float *out)
+{
+    for (int64_t row = 0; row < R; row++) {
+        const float *at = x + row * stride;
+        float top = largest_of(at, n);
+        V sum = all(0.0f);
+        int64_t i = 0;
+        for (; i + WIDTH <= n; i += WIDTH) sum += exponential(load(at + i) - top);
+        if (i < n) sum += exponential(load_some(at + i, n - i, -INFINITY) - top);
+        /* A NaN is larger than nothing, so it is not `top`; but its exponential is NaN, and so is the sum. */
+        out[row] = top + logf(sum_of(sum));
+    }
+}
+
+/* The n largest of each row, largest first, of equal ones those that stand first; and where they stand. n <= size. */
+void nmt_largest(const float *x, int64_t R, int64_t size, int64_t stride, int64_t n, float *values, int64_t *ids)
+{
+    for (int64_t row = 0; row < R; row++) {
+        const float *at = x + row * stride;
+        float *best = values + row * n;
+        int64_t *where = ids + row * n, held = 0;
+        for (int64_t first = 0; first < size; first += BLOCK) {
+            int64_t end = size - first < BLOCK ? size : first + BLOCK;
+            if (held == n && !(largest_of(at + first, end - first) > best[n - 1])) continue;
+            for (int64_t i = first; i < end; i++) {
+                if (held == n && !(at[i] > best[n - 1])) continue;
+                int64_t place = held < n ? held++ : n - 1;
+                for (; place > 0 && at[i] > best[place - 1]; place--) {
+                    best[place] = best[place - 1];
+                    where[place] = where[place - 1];
+                }
+                best[place] = at[i];
+                where[place] = i;
+            }
+        }
+    }
+}
+
+/* --- products of 8 bits --------------------------------------------------------------------------------------------- */
+
+/* q = round(x / s) + 128 with s = max |x| / 127 for each of R rows of I numbers. */
+void nmt_quantize(const float *x, int64_t R, int64_t I, int64_t stride, uint8_t *q, float *scales)
+{
+    for (int64_t row = 0; row < R; row++) {
+        const float *at = x + row * stride;
+        const VI magnitude = (VI){0} + 0x7FFFFFFF; /* all but the sign */
+        V sizes = all(0.0f);
+        int64_t i = 0;
+        for (; i + WIDTH <= I; i += WIDTH) sizes = larger((V)((VI)load(at + i) & magnitude), sizes);
+        if (i < I) sizes = larger((V)((VI)load_some(at + i, I - i, 0.0f) & magnitude), sizes);
+        float top = largest_lane(sizes);
+        float scale = (top < 1e-30f ? 1e-30f : top) / 127.0f, inverse = 1.0f / scale;
+        scales[row] = scale;
+        uint8_t *restrict to = q + row * I;
+        for (int64_t j = 0; j < I; j++) to[j] = (uint8_t)(int32_t)(at[j] * inverse + 128.5f);
+    }
+}
+
+/* y <- y s + b, or what of it is above 0, for R rows of O numbers; b may be missing. */
+void nmt_dequantize(float *y, int64_t R, int64_t O, const float *scales, const float *restrict bias, int relu)
+{
+    for (int64_t row = 0; row < R; row++) {
+        float *restrict at = y + row * O, scale = scales[row];
+        if (bias && relu)
+            for (int64_t j = 0; j < O; j++) {
+                float sum = at[j] * scale + bias[j];
+                at[j] = sum > 0.0f ? sum : 0.0f;
+            }
+        else if (bias)
+            for (int64_t j = 0; j < O; j++) at[j] = at[j] * scale + bias[j];
+        else
+            for (int64_t j = 0; j < O; j++) at[j] = at[j] * scale;
+    }
+}
+
+/* --- attention ------------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    int64_t batch, head, position;
+} Strides;
+
+static inline float dot(const float *a, const float *b, int64_t C)
+{
+    V sum = all(0.0f);
+    int64_t c = 0;
+    for (; c + WIDTH <= C; c += WIDTH) sum += load(a + c) * load(b + c);
+    float rest = 0.0f;
+    for (; c < C; c++) rest += a[c] * b[c];
+    return sum_of(sum) + rest;
+}
+
+/* One query's weights w (N) and context (C). Key j lies at keys + j * key_stride, plus writers[j] * between where there
+   are writers, and so do values. What may not be seen is not even read, it may be anything. */
+static inline __attribute__((always_inline)) void attend_one(
+    const float *query, const float *keys, int64_t key_stride, const float *values, int64_t value_stride,
+    const uint8_t *may, int64_t may_stride, const int64_t *writers, int64_t between, int64_t N, const int64_t C,
+    float scale, float *restrict w, float *restrict context)
+{
+    float top = -INFINITY;
+    for (int64_t j = 0; j < N; j++) {
+        const float *key = keys + j * key_stride + (writers ? writers[j] * between : 0);
+        float score = may && !may[j * may_stride] ? -INFINITY : dot(query, key, C) * scale;
+        w[j] = score;
+        top = score > top ? score : top;
+    }
+    V sum = all(0.0f);
+    int64_t j = 0;
+    for (; j + WIDTH <= N; j += WIDTH) {
+        V e = exponential(load(w + j) - top);
+        store(w + j, e);
+        sum += e;
+    }
+    if (j < N) {
+        V e = exponential(load_some(w + j, N - j, -INFINITY) - top);
+        for (int64_t l = 0; j + l < N; l++) w[j + l] = e[l];
+        sum += e;
+    }
+    float share = 1.0f / sum_of(sum);
+    for (j = 0; j < N; j++) w[j] *= share;
+    int64_t c = 0;
+    for (; c + 4 * WIDTH <= C; c += 4 * WIDTH) {
+        V one = all(0.0f), two = one, three = one, four = one;
+        for (j = 0; j < N; j++) {
+            if (may && !may[j * may_stride]) continue;
+            const float *value = values + j * value_stride + (writers ? writers[j] * between : 0) + c;
+            one += w[j] * load(value);
+            two += w[j] * load(value + WIDTH);
+            three += w[j] * load(value + 2 * WIDTH);
+            four += w[j] * load(value + 3 * WIDTH);
+        }
+        store(context + c, one);
+        store(context + c + WIDTH, two);
+        store(context + c + 2 * WIDTH, three);
+        store(context + c + 3 * WIDTH, four);
+    }
+    for (; c + WIDTH <= C; c += WIDTH) {
+        V one = all(0.0f);
+        for (j = 0; j < N; j++) {
+            if (may && !may[j * may_stride]) continue;
+            one += w[j] * load(values + j * value_stride + (writers ? writers[j] * between : 0) + c);
+        }
+        store(context + c, one);
+    }
+    for (; c < C; c++) {
+        float found = 0.0f;
+        for (j = 0; j < N; j++) {
+            if (may && !may[j * may_stride]) continue;
+            found += w[j] * values[j * value_stride + (writers ? writers[j] * between : 0) + c];
+        }
+        context[c] = found;
+    }
+}
+
+/* softmax(scale q k^T) v for B sentences, H heads of Q queries that share G heads of N keys and values of C numbers.
+
+   Strides count numbers, C lie side by side. keep: bytes (or none), not 0 where a query may look. writers: none, or for
+   each sentence and query N numbers w, position j then being that at w times `between` beyond it. weights (B, H, Q, N),
+   out (B, Q, H, C), both written whole. A query that sees nothing has NaN. */
+void nmt_attend(const float *q, Strides qs, const float *k, Strides ks, const float *v, Strides vs,
+                const uint8_t *keep, Strides seen, int64_t seen_key,
+                const int64_t *writers, int64_t writers_batch, int64_t writers_query, int64_t between,
+                int64_t B, int64_t H, int64_t G, int64_t Q, int64_t N, int64_t C, float scale,
+                float *weights, float *out)
+{
+    for (int64_t b = 0; b < B; b++)
+        for (int64_t h = 0; h < H; h++) {
+            const float *keys = k + b * ks.batch + h / (H / G) * ks.head;
+            const float *values = v + b * vs.batch + h / (H / G) * vs.head;
+            for (int64_t i = 0; i < Q; i++) {
+                const float *query = q + b * qs.batch + h * qs.head + i * qs.position;
+                const uint8_t *may = keep ? keep + b * seen.batch + h * seen.head + i * seen.position : 0;
+                const int64_t *whose = writers ? writers + b * writers_batch + i * writers_query : 0;
+                float *w = weights + ((b * H + h) * Q + i) * N, *context = out + ((b * Q + i) * H + h) * C;
+                /* The usual widths as constants: loops of known length are written out. */
+                if (C == 64)
+                    attend_one(query, keys, ks.position, values, vs.position, may, seen_key, whose, between, N, 64,
+                               scale, w, context);
+                else if (C == 32)
+                    attend_one(query, keys, ks.position, values, vs.position, may, seen_key, whose, between, N, 32,
+                               scale, w, context);
+                else
+                    attend_one(query, keys, ks.position, values, vs.position, may, seen_key, whose, between, N, C,
+                               scale, w, context);
+            }
+        }
+}

@@ -1,0 +1,224 @@
+"""What a search on a CPU does between its matrix products, written in C (native.c) and compiled on this machine.
+
+Torch makes one pass over memory for each small operation; between two products of a few hundred rows a search has
+dozens of them, and they took more time than the products. Each function here is one pass, and stands for a plain form:
+
+    log_normalizer   ops/top.py          quantized, dequantize_   ops/ready.py
+    largest          ops/top.py          attend                   ops/dot.py, also through a Lineage of layers/cache.py
+
+float32 on a CPU only, one thread, no gradients. The C compiler of the machine makes the library when it is first
+wanted, in half a second, for this very processor; it is kept in the user's cache folder. Where there is no compiler
+`library` says so, and the plain forms run.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_SOURCE = Path(__file__).with_suffix(".c")
+_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-shared", "-fPIC")
+_WIDE = "-mprefer-vector-width=512"
+_COMPILE_SECONDS = 60
+
+
+class _Strides(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int64) for name in ("batch", "head", "position")]
+
+
+_P, _N = ctypes.c_void_p, ctypes.c_int64
+_ARGUMENTS = {
+    "nmt_log_normalizer": [_P, _N, _N, _N, _P],
+    "nmt_largest": [_P, _N, _N, _N, _N, _P, _P],
+    "nmt_quantize": [_P, _N, _N, _N, _P, _P],
+    "nmt_dequantize": [_P, _N, _N, _P, _P, ctypes.c_int],
+    "nmt_attend": [
+        *[_P, _Strides] * 4,
+        _N,
+        *[_P, _N, _N, _N],
+        *[_N] * 6,
+        ctypes.c_float,
+        *[_P, _P],
+    ],
+}
+
+
+class Native:
+    """The compiled functions. Tensors are float32 on the CPU, and contiguous in their last axis."""
+
+    def __init__(self, path: Path) -> None:
+        self._library = ctypes.CDLL(str(path))
+        for name, arguments in _ARGUMENTS.items():
+            function = getattr(self._library, name)
+            function.argtypes, function.restype = arguments, None
+
+    def log_normalizer(self, logits: Tensor) -> Tensor:
+        """(R, V) -> (R, 1): log of the sum of exp over each row; not finite where a row has no finite sum."""
+        R, V = logits.shape
+        found = logits.new_empty((R, 1))
+        self._library.nmt_log_normalizer(logits.data_ptr(), R, V, logits.stride(0), found.data_ptr())
+        return found
+
+    def largest(self, logits: Tensor, n: int) -> tuple[Tensor, Tensor]:
+        """The n largest of each row (R, V), largest first and of equal ones the first, and where they stand (int64)."""
+        R, V = logits.shape
+        assert 0 < n <= V
+        values, ids = logits.new_empty((R, n)), torch.empty((R, n), dtype=torch.int64)
+        self._library.nmt_largest(logits.data_ptr(), R, V, logits.stride(0), n, values.data_ptr(), ids.data_ptr())
+        return values, ids
+
+    def quantized(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows (R, I) as whole numbers, 128 for 0 (uint8), and what to multiply each row of them by: (R, 1)."""
+        numbers, scales = torch.empty(rows.shape, dtype=torch.uint8), rows.new_empty((len(rows), 1))
+        self._library.nmt_quantize(rows.data_ptr(), *rows.shape, rows.stride(0), numbers.data_ptr(), scales.data_ptr())
+        return numbers, scales
+
+    def dequantize_(self, y: Tensor, scales: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
+        """Y (R, O) times scales (R, 1) plus bias (O,), in place; with relu what of it is above 0."""
+        assert y.is_contiguous()
+        at = None if bias is None else bias.data_ptr()
+        self._library.nmt_dequantize(y.data_ptr(), *y.shape, scales.data_ptr(), at, int(relu))
+        return y
+
+    def attend(
+        self,
+        query: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        keep: Tensor | None,
+        writers: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """As ops.dot.attend: context (B, H, Q, C), laid out as (B, Q, H, C), and weights (B, H, Q, N).
+
+        With writers (B, Q, N) int64, keys and values are (B, G, N, K, C) and query i sees, at each position j, what the
+        hypothesis writers[b, i, j] wrote there.
+        """
+        B, H, Q, C = query.shape
+        G, N = keys.shape[1:3]
+        assert query.stride(-1) == keys.stride(-1) == values.stride(-1) == 1
+        weights, out = query.new_empty((B, H, Q, N)), query.new_empty((B, Q, H, C))
+        seen, seen_key, mask = _Strides(0, 0, 0), 0, None
+        if keep is not None:
+            wide = keep.expand(B, keep.shape[1], Q, N)
+            seen = _Strides(wide.stride(0), 0 if wide.shape[1] == 1 else wide.stride(1), wide.stride(2))
+            seen_key, mask = wide.stride(3), wide.data_ptr()
+        whose, between = (0, 0, 0), 0
+        if writers is not None:
+            assert writers.stride(-1) == 1
+            whose, between = (writers.data_ptr(), writers.stride(0), writers.stride(1)), keys.stride(3)
+            assert values.stride(3) == between
+        self._library.nmt_attend(
+            query.data_ptr(),
+            _strides(query),
+            keys.data_ptr(),
+            _strides(keys),
+            values.data_ptr(),
+            _strides(values),
+            mask,
+            seen,
+            seen_key,
+            *whose,
+            between,
+            *(B, H, G, Q, N, C),
+            C**-0.5,
+            weights.data_ptr(),
+            out.data_ptr(),
+        )
+        return out.transpose(1, 2), weights
+
+
+def _strides(x: Tensor) -> _Strides:
+    return _Strides(x.stride(0), x.stride(1), x.stride(2))
+
+
+# --- in use -----------------------------------------------------------------------------------------------------------
+
+_ACTIVE: ContextVar[Native | None] = ContextVar("native", default=None)
+
+
+@contextmanager
+def using(native: Native | None) -> Iterator[None]:
+    """While it lasts, the plain forms hand over to these in this thread."""
+    token = _ACTIVE.set(native)
+    try:
+        yield
+    finally:
+        _ACTIVE.reset(token)
+
+
+def native_for(*tensors: Tensor) -> Native | None:
+    """The functions in use, where they are for these tensors; None else, or under autograd."""
+    native = _ACTIVE.get()
+    if native is None or torch.is_grad_enabled():
+        return None
+    return native if all(_fit(x) for x in tensors) else None
+
+
+def _fit(x: Tensor) -> bool:
+    return x.dtype is torch.float32 and x.device.type == "cpu" and x.stride(-1) == 1
+
+
+# --- making the library -----------------------------------------------------------------------------------------------
+
+
+@cache
+def library() -> tuple[Native | None, str]:
+    """The functions, and where there are none, why: made on the first call, for this processor. `NMT_NATIVE=0` in the
+    environment leaves them out.
+    """
+    if os.environ.get("NMT_NATIVE", "1") == "0":
+        return None, "NMT_NATIVE is 0"
+    compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", ""), "cc", "gcc", "clang"))), None)
+    if compiler is None:
+        return None, "there is no C compiler here; install gcc or clang"
+    try:
+        path = _folder() / f"native-{_name(compiler)}.so"
+        if not path.exists():
+            _compile(compiler, path)
+        return Native(path), ""
+    except (OSError, subprocess.SubprocessError, AttributeError) as error:
+        return None, f"{compiler} made no library of native.c: {str(error).splitlines()[0]}"
+
+
+def _folder() -> Path:
+    """Where it is kept: the user's cache folder, made where it is missing."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base / "nmt"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def _name(compiler: str) -> str:
+    """A hash of all that the library's instructions depend on: a home folder may be shared by unlike machines."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    processor = [line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))][:3]
+    told = [_SOURCE.read_text(), compiler, *_flags(), platform.machine(), platform.processor(), *processor]
+    return hashlib.sha256("\0".join(told).encode()).hexdigest()[:16]
+
+
+def _flags() -> tuple[str, ...]:
+    wide = platform.machine() == "x86_64" and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return (*_FLAGS, _WIDE) if wide else _FLAGS
+
+
+def _compile(compiler: str, path: Path) -> None:
+    """Compiled beside, then renamed: others who start meanwhile find all of it or nothing."""
+    handle, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    os.close(handle)
+    try:
+        command = [compiler, *_flags(), "-o", made, str(_SOURCE), "-lm"]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=_COMPILE_SECONDS)
+        Path(made).replace(path)
+    finally:
+        Path(made).unlink(missing_ok=True)

@@ -1,0 +1,193 @@
+"""What is compiled equals what it stands for: torch in float64, at odd sizes, with strides, masks and numbers that are
+no numbers; and it is made once, for this processor, or says why it is not.
+"""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from nmt.ops import dot, native, top
+from nmt.ops.native import Native, library, native_for, using
+
+SIZES = [1, 2, 15, 16, 17, 63, 64, 65, 129, 1000]
+
+
+@pytest.fixture(scope="module")
+def made() -> Native:
+    found, why = library()
+    if found is None:
+        pytest.skip(why)
+    return found
+
+
+def rows(R: int, V: int, seed: int = 1) -> Tensor:
+    """Numbers (R, V) that are not contiguous from row to row."""
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randn(R, V + 3, generator=draw)[:, 1 : V + 1] * 4
+
+
+# --- logits -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("V", SIZES)
+def test_the_normalizer_is_that_of_float64(made: Native, V: int) -> None:
+    logits = rows(5, V)
+    torch.testing.assert_close(made.log_normalizer(logits).double(), logits.double().logsumexp(1, keepdim=True))
+
+
+def test_numbers_far_below_the_largest_count_nothing_and_none_overflows(made: Native) -> None:
+    logits = torch.tensor([[3e38, -3e38, 0.0], [-torch.inf, 2.0, -torch.inf], [-87.2, -87.3, 0.0], [1e4, 1e4, 0.0]])
+    truth = logits.double().logsumexp(1, keepdim=True)
+    torch.testing.assert_close(made.log_normalizer(logits).double(), truth)
+
+
+@pytest.mark.parametrize("V", [3, 40])
+@pytest.mark.parametrize("at", [0, 2])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_row_without_a_finite_sum_has_no_finite_normalizer(made: Native, bad: float, at: int, V: int) -> None:
+    logits = rows(3, V)
+    logits[1, at] = bad
+    assert made.log_normalizer(logits).isfinite().flatten().tolist() == [True, False, True]
+    assert not made.log_normalizer(torch.full((1, V), -torch.inf)).isfinite()
+
+
+@pytest.mark.parametrize("V", SIZES)
+@pytest.mark.parametrize("n", [1, 3, 9])
+def test_the_largest_are_torchs_and_of_equal_ones_the_first(made: Native, V: int, n: int) -> None:
+    for logits in (rows(6, V), rows(6, V, seed=2).round()):  # rounded: many are equal
+        kept = min(n, V)
+        values, ids = made.largest(logits, kept)
+        truth = logits.sort(dim=1, descending=True, stable=True)
+        assert torch.equal(values, truth.values[:, :kept])
+        assert torch.equal(ids, truth.indices[:, :kept])
+
+
+def test_what_is_forbidden_comes_last(made: Native) -> None:
+    logits = torch.full((1, 200), -torch.inf)
+    logits[0, [150, 70]] = torch.tensor([1.0, 2.0])
+    values, ids = made.largest(logits, 4)
+    assert ids.tolist() == [[70, 150, 0, 1]]
+    assert values.tolist() == [[2.0, 1.0, -torch.inf, -torch.inf]]
+
+
+# --- products of 8 bits -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("I", SIZES)
+def test_rows_as_whole_numbers_are_the_nearest_ones(made: Native, I: int) -> None:  # noqa: E741
+    x = rows(7, I)
+    numbers, scales = made.quantized(x)
+    torch.testing.assert_close(scales, x.abs().amax(1, keepdim=True) / 127)
+    error = (numbers.double() - 128) * scales.double() - x.double()
+    assert bool((error.abs() <= 0.5001 * scales).all())
+    assert int(numbers.min()) >= 1
+
+
+def test_a_row_of_zeros_stays_zero(made: Native) -> None:
+    assert made.quantized(torch.zeros(1, 20))[0].tolist() == [[128] * 20]
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+def test_scales_and_bias_come_back(made: Native, relu: bool, biased: bool) -> None:
+    if relu and not biased:
+        pytest.skip("no product of a model is so")
+    y, scales = rows(3, 37).contiguous(), torch.tensor([[0.5], [2.0], [3.0]])
+    bias = torch.linspace(-3, 3, 37) if biased else None
+    truth = y * scales + (0.0 if bias is None else bias)
+    found = made.dequantize_(y.clone(), scales, bias, relu)
+    torch.testing.assert_close(found, truth.relu() if relu else truth)
+
+
+# --- attention --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("H", "G"), [(4, 4), (4, 2), (4, 1)])
+@pytest.mark.parametrize(("Q", "N", "C"), [(1, 1, 8), (5, 15, 64), (3, 33, 20), (7, 7, 16)])
+@pytest.mark.parametrize("masked", ["not", "keys", "pairs"])
+def test_attention_is_that_of_float64(made: Native, H: int, G: int, Q: int, N: int, C: int, masked: str) -> None:
+    draw = torch.Generator().manual_seed(4)
+    # As projections leave them: heads side by side, queries, keys and values in one tensor.
+    query = torch.randn(2, Q, H * C + 5, generator=draw)[..., : H * C].unflatten(-1, (H, C)).transpose(1, 2)
+    both = torch.randn(2, N, 2 * G * C, generator=draw)
+    keys, values = (x.unflatten(-1, (G, C)).transpose(1, 2) for x in both.chunk(2, -1))
+    keep = None
+    if masked != "not":
+        keep = torch.rand((2, 1, 1 if masked == "keys" else Q, N), generator=draw) < 0.6
+        keep[..., 0] = True
+    context, weights = made.attend(query, keys, values, keep)
+    with torch.inference_mode(), using(made):
+        assert torch.equal(dot.context(query, keys, values, keep), context)
+        assert torch.equal(dot.attend(query, keys, values, keep)[1], weights)
+    doubles = (query.double(), keys.double(), values.double())
+    truth, shares = dot.attend(*doubles, keep)
+    torch.testing.assert_close(context.double(), truth, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(weights.double(), shares, rtol=1e-5, atol=1e-6)
+
+
+def test_what_may_not_be_seen_may_be_anything(made: Native) -> None:
+    query, keys, values = (torch.randn(1, 2, 4, 16) for _ in range(3))
+    keep = torch.tensor([True, True, False, True])[None, None, None]
+    truth = made.attend(query, keys, values, keep)[0]
+    keys[:, :, 2] = values[:, :, 2] = torch.nan
+    assert torch.equal(made.attend(query, keys, values, keep)[0], truth)
+
+
+def test_neighbours_change_no_bit(made: Native) -> None:
+    query, keys, values = (torch.randn(6, 2, 3, 24) for _ in range(3))
+    logits = rows(6, 300)
+    for i in range(6):
+        alone = made.attend(query[i : i + 1], keys[i : i + 1], values[i : i + 1], None)[0]
+        assert torch.equal(alone, made.attend(query, keys, values, None)[0][i : i + 1])
+        assert torch.equal(made.log_normalizer(logits[i : i + 1]), made.log_normalizer(logits)[i : i + 1])
+
+
+# --- in use -----------------------------------------------------------------------------------------------------------
+
+
+def test_they_are_in_use_only_for_float32_without_gradients(made: Native) -> None:
+    x = torch.randn(2, 200)
+    with using(made):
+        assert native_for(x) is None, "autograd"
+        with torch.inference_mode():
+            assert native_for(x) is made
+            assert native_for(x, x.double()) is native_for(x.bfloat16()) is native_for(x.T) is None
+            torch.testing.assert_close(top.log_normalizer(x), x.logsumexp(1, keepdim=True))
+    with torch.inference_mode():
+        assert native_for(x) is None
+
+
+def test_it_is_compiled_once_and_kept(made: Native, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert library.__wrapped__()[0] is not None
+    kept = list((tmp_path / "nmt").iterdir())
+    assert [path.suffix for path in kept] == [".so"]
+    monkeypatch.setattr(native, "_compile", lambda *_: pytest.fail("it was there"))
+    assert library.__wrapped__()[0] is not None
+    assert list((tmp_path / "nmt").iterdir()) == kept
+
+
+def test_where_it_cannot_be_it_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("NMT_NATIVE", "0")
+    assert library.__wrapped__() == (None, "NMT_NATIVE is 0")
+    monkeypatch.delenv("NMT_NATIVE")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert library.__wrapped__() == (None, "there is no C compiler here; install gcc or clang")
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/false")
+
+    def fails(*_: object, **__: object) -> None:
+        raise subprocess.CalledProcessError(1, "cc", stderr="native.c:1: no")
+
+    monkeypatch.setattr(subprocess, "run", fails)
+    found, why = library.__wrapped__()
+    assert found is None
+    assert why.startswith("/usr/bin/false made no library of native.c: ")
+    assert list((tmp_path / "nmt").iterdir()) == []
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert library.__wrapped__()[0] is None
