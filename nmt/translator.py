@@ -140,6 +140,11 @@ class Translator:
             workers=workers if where.type == "cpu" else 1,
         )
 
+    @property
+    def why_plain(self) -> str:
+        """On a CPU without the compiled functions of ops/native.py, why that is; else empty."""
+        return self._ready.why_plain if self._ready else ""
+
     @classmethod
     def of(cls, m: ModelFile, *, device: str = "auto", precision: Precision | None = None) -> "Translator":
         """The translator of a model file that was read already; the rest as for `load`."""

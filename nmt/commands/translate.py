@@ -94,6 +94,8 @@ def translate(
     else:
         workers = workers or (cores() if can_fork() else 1)
         translator = Translator.load(paths, device=device, precision=precision, workers=workers)
+        if translator.why_plain:
+            say(f"slower than it could be, without compiled functions: {translator.why_plain}")
     translator.config = overridden(translator.config, overrides)
     if engine == "ctranslate2" and translator.config.length_formula == "gnmt":
         say("CTranslate2 has no length_formula gnmt: it ranks by average, with the same length_penalty")

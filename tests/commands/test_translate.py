@@ -525,6 +525,20 @@ def test_a_run_its_file_and_the_newest_run_are_the_same(run: Path, monkeypatch: 
     assert said[-1] == "model: runs/small" or "model: runs/small" in said
 
 
+def test_without_a_compiler_it_says_so_once_and_translates_alike(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outs, said = [], list[str]()
+    for why in ("", "there is no C compiler here; install gcc or clang"):
+        if why:
+            monkeypatch.setattr("nmt.ops.ready.library", lambda why=why: (None, why))
+        sink = io.BytesIO()
+        translate([run], device="cpu", stdin=io.BytesIO(b"w1 w2\nw3\n"), stdout=sink, say=said.append)
+        outs.append(sink.getvalue())
+    assert outs[0] == outs[1]
+    assert [line for line in said if "compile" in line] == [
+        "slower than it could be, without compiled functions: there is no C compiler here; install gcc or clang"
+    ]
+
+
 def test_the_environment_names_models_where_no_flag_does(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run.parent.parent)
     file = str(run / "model.safetensors")
