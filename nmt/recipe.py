@@ -226,6 +226,10 @@ class SearchConfig(Section):
 
     beam: Positive = 5
     """Hypotheses kept a sentence; 1 is greedy."""
+    width: Literal["narrowing", "constant"] = "narrowing"
+    """What becomes of the beam as hypotheses end. narrowing: each that ends takes its place with it (Sutskever 2014).
+    constant: the next best one takes its place, until `beam` have ended and the worst of the best ones beats what the
+    live ones score at their present length, as in transformers."""
     length_formula: Literal["gnmt", "average", "none"] = "gnmt"
     """What divides log P, with |y| counting the end of sentence: gnmt is ((5 + |y|) / 6)^length_penalty (Wu 2016,
     equation 14); average is |y|^length_penalty; none is 1."""

@@ -259,6 +259,7 @@ def _recipe(
             train=TrainConfig(batch_tokens=4096, updates=1),
             search=SearchConfig(
                 beam=generation.num_beams or 1,
+                width="constant",
                 length_formula="average",
                 length_penalty=1.0 if generation.length_penalty is None else generation.length_penalty,
                 no_repeat_ngram=generation.no_repeat_ngram_size or 0,

@@ -65,12 +65,15 @@ def search(
     At each step the best candidates by log P are taken, as many as there is room for in the beam; those that end leave
     it for the sentence's pool (Sutskever et al. 2014, section 3.2), where the score of `SearchConfig` ranks them, and
     the beam is narrower by as many. So the likeliest hypothesis is always followed to its end, however many unlikely
-    ones ended before it. A sentence is done when
+    ones ended before it. With `width: constant` a beam above one is not narrower: the next candidates that do not end
+    take their places, and only what ends among the `beam` best of a step goes to the pool. A sentence is done when
 
     - the beam is empty, `beam` hypotheses having ended (a beam of one is greedy search), or
-    - no live hypothesis can still beat the n_best-th of the pool. log P only falls from here, every length divisor is
-      largest at the greatest length, and coverage is at most 0: log P / length(greatest) is the most a live hypothesis
-      can reach, or
+    - with `width: constant`, `beam` hypotheses have ended, and the `beam`-th best of the pool beats the best live one as
+      if that ended without another piece (a guess: it may gain by length), or
+    - with `narrowing`, no live hypothesis can still beat the n_best-th of the pool. log P only falls from here, every
+      length divisor is largest at the greatest length, and coverage is at most 0: log P / length(greatest) is the most
+      a live hypothesis can reach, or
     - the greatest length is reached, |y| = max(1, max_len_ratio * source pieces + max_len_extra). Only if nothing ended
       by then, the live ones are given, `ended` False, scored by the same formula.
 
@@ -103,17 +106,18 @@ def _search(
     total = torch.full((src.shape[0], K), -torch.inf, device=device)
     total[:, 0] = 0.0  # the K rows of a sentence are the same one at first
     room = torch.full((src.shape[0],), K, dtype=torch.int64, device=device)  # hypotheses that have not ended, at most
+    wide = books.wide
     sentence = books.active  # of each position in the batch
     living = np.arange(len(sentence))  # positions of those that are still searched
     for t in range(1, capacity + 1):
         outlook = stepper.step()
         may_end = torch.from_numpy(books.min_len[sentence] < t).to(device, non_blocking=True)
-        chosen = _choose(outlook.logits, outlook.log_z, total, room, may_end, exact=False)
+        chosen = _choose(outlook.logits, outlook.log_z, total, room, may_end, wide=wide, exact=False)
         report = _report(chosen, outlook, living)
         if report.broken:
             raise not_finite(t)
         if report.tied:
-            chosen = _choose(outlook.logits, outlook.log_z, total, room, may_end, exact=True)
+            chosen = _choose(outlook.logits, outlook.log_z, total, room, may_end, wide=wide, exact=True)
             report = _report(chosen, outlook, living)
 
         living = living[books.enter(t, report)]
@@ -130,9 +134,11 @@ def _search(
     return books.close()
 
 
-def _choose(logits: Tensor, log_z: Tensor, total: Tensor, room: Tensor, may_end: Tensor, *, exact: bool) -> _Chosen:
+def _choose(
+    logits: Tensor, log_z: Tensor, total: Tensor, room: Tensor, may_end: Tensor, *, wide: bool = False, exact: bool
+) -> _Chosen:
     """The candidates that live on and that end: logits (B * K, V), log_z (B * K, 1), cumulated total (B, K), room and
-    may_end (B,).
+    may_end (B,). wide: as many live on as may, whatever ends.
 
     Each row's best K + 3 words (three of them may be PAD, BOS and EOS) are taken by their raw logits: within a row
     these rank as the log-probabilities do. `largest` keeps any of several equal logits at its edge; where that could
@@ -157,28 +163,30 @@ def _choose(logits: Tensor, log_z: Tensor, total: Tensor, room: Tensor, may_end:
 
     # Candidates lie in order of hypothesis and id, and the sort is stable: that is how equal ones are ordered.
     scores, order = scores.sort(dim=1, descending=True, stable=True)
-    scores, order = scores[:, :K], order[:, :K]
-    ranks = torch.arange(K, device=logits.device)
-    taken = (ranks < room[:, None]) & (scores > -torch.inf)  # (B, K)
+    # At most K of the candidates end, one of each row, so that among twice as many K are left that do not.
+    scores, order = scores[:, : 2 * K if wide else K], order[:, : 2 * K if wide else K]
+    ranks = torch.arange(scores.shape[1], device=logits.device)
+    taken = ((ranks < room[:, None]) | wide) & (scores > -torch.inf)  # (B, K) or (B, 2 * K)
     ids, log_probs = ids.view(B, -1).gather(1, order), log_probs.view(B, -1).gather(1, order)
     parents = order // n
     ends = taken & (ids == EOS)
     lives = taken & ~ends
-    first = (~lives).to(torch.uint8).sort(dim=1, stable=True).indices  # those that live on, best first, then the rest
+    first = (~lives).to(torch.uint8).sort(dim=1, stable=True).indices[:, :K]  # those that live on, best first
     tied = torch.zeros(B, dtype=torch.bool, device=logits.device)
     if not exact and beyond is not None:
         at_edge_total = total + (edge - log_z[:, 0]).clamp(max=0.0).view(B, K)
-        last = scores.gather(1, (room[:, None] - 1).clamp(min=0))  # the worst that was taken, (B, 1)
+        # The worst that was taken, (B, 1), or the worst that might have been.
+        last = scores[:, -1:] if wide else scores.gather(1, (room[:, None] - 1).clamp(min=0))
         tied = ((edge == beyond).view(B, K) & (at_edge_total >= last) & at_edge_total.isfinite()).any(1)
     return _Chosen(
         parent=parents.gather(1, first),
         token=ids.gather(1, first),
         log_prob=log_probs.gather(1, first),
         total=scores.masked_fill(~lives, -torch.inf).gather(1, first),
-        room=room - ends.sum(1),
-        ends=ends,
-        end_parent=parents,
-        end_log_prob=log_probs,
+        room=room if wide else room - ends.sum(1),
+        ends=ends[:, :K],
+        end_parent=parents[:, :K],
+        end_log_prob=log_probs[:, :K],
         tied=tied,
         broken=~log_z.isfinite().view(B, K).all(1),
     )

@@ -60,6 +60,7 @@ class Books:
         self.min_len, self.max_len = length_limits(config, n_pieces, n_prefix)  # (sentences,)
         self.active = np.arange(len(n_pieces))  # sentence by position in the batch as it is now
         self.K, self.n_best, self.n_tokens = config.beam, n_best, n_tokens
+        self.wide = config.width == "constant" and config.beam > 1  # whether hypotheses that end leave room for others
         lengths = range(int(self.max_len.max()) + 1)
         self.divisors = np.array([length_divisor(config, max(n, 1)) for n in lengths], dtype=np.float32)
         self.pools: list[list[_Leaf]] = [[] for _ in n_pieces]
@@ -80,7 +81,9 @@ class Books:
             score = (self.totals[sentence, row] + log_prob) / divisor + report.cover[i, row]
             self.pools[sentence].append(_Leaf(float(score), t, int(row), float(log_prob), True))
 
-        reachable = self.reachable(report.total[:, 0], self.max_len[self.active])
+        best = report.total[:, 0]
+        reachable = best / divisor if self.wide else self.reachable(best, self.max_len[self.active])
+        enough = self.K if self.wide else self.n_best
         going = np.ones(len(self.active), dtype=bool)
         for i, sentence in enumerate(self.active.tolist()):
             pool = self.pools[sentence]
@@ -88,8 +91,8 @@ class Books:
                 going[i] = False
                 if not pool:
                     self._cut(i, sentence, t, report)
-            elif len(pool) >= self.n_best:
-                worst_kept = sorted((leaf.score for leaf in pool), reverse=True)[self.n_best - 1]
+            elif len(pool) >= enough:
+                worst_kept = sorted((leaf.score for leaf in pool), reverse=True)[enough - 1]
                 going[i] = bool(worst_kept < reachable[i])
 
         self._remember(report)
