@@ -69,8 +69,8 @@ def search(
     take their places, and only what ends among the `beam` best of a step goes to the pool. A sentence is done when
 
     - the beam is empty, `beam` hypotheses having ended (a beam of one is greedy search), or
-    - with `width: constant`, `beam` hypotheses have ended, and the `beam`-th best of the pool beats the best live one as
-      if that ended without another piece (a guess: it may gain by length), or
+    - with `width: constant`, `beam` hypotheses have ended, and the `beam`-th best of the pool beats the best live one
+      as if that ended without another piece (a guess: it may gain by length), or
     - with `narrowing`, no live hypothesis can still beat the n_best-th of the pool. log P only falls from here, every
       length divisor is largest at the greatest length, and coverage is at most 0: log P / length(greatest) is the most
       a live hypothesis can reach, or
