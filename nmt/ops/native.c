@@ -7,6 +7,9 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 #define BLOCK 64
 
@@ -21,6 +24,14 @@ static inline V load(const float *x) { return *(const V *)x; }
 static inline void store(float *x, V v) { *(V *)x = v; }
 static inline V all(float x) { return (V){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
 static inline V either(VI first, V a, V b) { return (V)((first & (VI)a) | (~first & (VI)b)); }
+
+#ifdef __AVX512F__
+/* What compilers do not find by themselves. */
+static inline V larger(V a, V b) { return (V)_mm512_max_ps((__m512)a, (__m512)b); }
+static inline float sum_of(V v) { return _mm512_reduce_add_ps((__m512)v); }
+static inline float largest_lane(V v) { return _mm512_reduce_max_ps((__m512)v); }
+static inline uint32_t above(V v, float x) { return _mm512_cmp_ps_mask((__m512)v, _mm512_set1_ps(x), _CMP_GT_OQ); }
+#else
 static inline V larger(V a, V b) { return either(a > b, a, b); }
 
 static inline float sum_of(V v)
@@ -38,15 +49,29 @@ static inline float sum_of(V v)
 
 static inline float largest_lane(V v)
 {
-    float found = v[0];
-    for (int l = 1; l < WIDTH; l++) found = v[l] > found ? v[l] : found;
-    return found;
+    V8 eight, high;
+    memcpy(&eight, &v, 32);
+    memcpy(&high, (const char *)&v + 32, 32);
+    for (int l = 0; l < 8; l++) eight[l] = high[l] > eight[l] ? high[l] : eight[l];
+    float four[4], two[2];
+    for (int l = 0; l < 4; l++) four[l] = eight[l + 4] > eight[l] ? eight[l + 4] : eight[l];
+    for (int l = 0; l < 2; l++) two[l] = four[l + 2] > four[l] ? four[l + 2] : four[l];
+    return two[1] > two[0] ? two[1] : two[0];
 }
+
+/* A bit for each number of v that is larger than x. */
+static inline uint32_t above(V v, float x)
+{
+    uint32_t bits = 0;
+    for (int l = 0; l < WIDTH; l++) bits |= (uint32_t)(v[l] > x) << l;
+    return bits;
+}
+#endif
 
 /* --- exp ------------------------------------------------------------------------------------------------------------
 
    e^x = 2^n e^r with n the integer nearest to x / ln 2 and r = x - n ln 2 in [-0.35, 0.35], where the series of e^r up
-   to r^7 / 7! is exact to float32. For x <= 0; below -87 it is 0, as after float32's smallest normal number. */
+   to r^6 / 6! is off by 1.2e-7 at most, a float32's last bit. For x <= 0; below -87 it is 0, as after float32's smallest normal number. */
 
 static inline V exponential(V x)
 {
@@ -56,8 +81,7 @@ static inline V exponential(V x)
     V shifted = clipped * all(1.44269504f) + shift, n = shifted - shift;
     V r = clipped - n * all(0.693145752f);
     r = r - n * all(1.42860677e-6f);
-    V p = all(1.98412698e-4f);
-    p = p * r + all(1.38888889e-3f);
+    V p = all(1.38888889e-3f);
     p = p * r + all(8.33333333e-3f);
     p = p * r + all(4.16666667e-2f);
     p = p * r + all(1.66666667e-1f);
@@ -87,42 +111,73 @@ static inline float largest_of(const float *x, int64_t n)
 
 /* --- logits --------------------------------------------------------------------------------------------------------- */
 
+static inline float log_sum_exp(const float *x, int64_t n, float top)
+{
+    V sum = all(0.0f);
+    int64_t i = 0;
+    for (; i + WIDTH <= n; i += WIDTH) sum += exponential(load(x + i) - top);
+    if (i < n) sum += exponential(load_some(x + i, n - i, -INFINITY) - top);
+    /* A NaN is larger than nothing, so it is not `top`; but its exponential is NaN, and so is the sum. */
+    return top + logf(sum_of(sum));
+}
+
+/* x at `i` among the `held` best, which are at most n. */
+static inline int64_t insert(float x, int64_t i, int64_t held, int64_t n, float *best, int64_t *where)
+{
+    int64_t place = held < n ? held : n - 1;
+    for (; place > 0 && x > best[place - 1]; place--) {
+        best[place] = best[place - 1];
+        where[place] = where[place - 1];
+    }
+    best[place] = x;
+    where[place] = i;
+    return held < n ? held + 1 : n;
+}
+
+static inline void top_n(const float *x, int64_t size, int64_t n, float *best, int64_t *where)
+{
+    int64_t held = 0, i = 0;
+    while (i < size && held < n) {
+        held = insert(x[i], i, held, n, best, where);
+        i++;
+    }
+    while (i + BLOCK <= size) {
+        V found = load(x + i);
+        for (int64_t j = WIDTH; j < BLOCK; j += WIDTH) found = larger(load(x + i + j), found);
+        if (above(found, best[n - 1]))
+            for (int64_t j = i; j < i + BLOCK; j += WIDTH)
+                for (uint32_t bits = above(load(x + j), best[n - 1]); bits; bits &= bits - 1) {
+                    int64_t at = j + __builtin_ctz(bits);
+                    if (x[at] > best[n - 1]) insert(x[at], at, n, n, best, where);
+                }
+        i += BLOCK;
+    }
+    for (; i < size; i++)
+        if (x[i] > best[n - 1]) insert(x[i], i, n, n, best, where);
+}
+
 /* log sum_j exp(x_j) of each of R rows of n numbers, `stride` apart. Not finite where a row has a NaN or no finite sum. */
 void nmt_log_normalizer(const float *x, int64_t R, int64_t n, int64_t stride, float *out)
 {
-    for (int64_t row = 0; row < R; row++) {
-        const float *at = x + row * stride;
-        float top = largest_of(at, n);
-        V sum = all(0.0f);
-        int64_t i = 0;
-        for (; i + WIDTH <= n; i += WIDTH) sum += exponential(load(at + i) - top);
-        if (i < n) sum += exponential(load_some(at + i, n - i, -INFINITY) - top);
-        /* A NaN is larger than nothing, so it is not `top`; but its exponential is NaN, and so is the sum. */
-        out[row] = top + logf(sum_of(sum));
-    }
+    for (int64_t row = 0; row < R; row++)
+        out[row] = log_sum_exp(x + row * stride, n, largest_of(x + row * stride, n));
 }
 
 /* The n largest of each row, largest first, of equal ones those that stand first; and where they stand. n <= size. */
 void nmt_largest(const float *x, int64_t R, int64_t size, int64_t stride, int64_t n, float *values, int64_t *ids)
 {
+    for (int64_t row = 0; row < R; row++) top_n(x + row * stride, size, n, values + row * n, ids + row * n);
+}
+
+/* Both, while the row is at hand. */
+void nmt_survey(const float *x, int64_t R, int64_t size, int64_t stride, int64_t n, float *values, int64_t *ids,
+                float *normalizers)
+{
     for (int64_t row = 0; row < R; row++) {
         const float *at = x + row * stride;
-        float *best = values + row * n;
-        int64_t *where = ids + row * n, held = 0;
-        for (int64_t first = 0; first < size; first += BLOCK) {
-            int64_t end = size - first < BLOCK ? size : first + BLOCK;
-            if (held == n && !(largest_of(at + first, end - first) > best[n - 1])) continue;
-            for (int64_t i = first; i < end; i++) {
-                if (held == n && !(at[i] > best[n - 1])) continue;
-                int64_t place = held < n ? held++ : n - 1;
-                for (; place > 0 && at[i] > best[place - 1]; place--) {
-                    best[place] = best[place - 1];
-                    where[place] = where[place - 1];
-                }
-                best[place] = at[i];
-                where[place] = i;
-            }
-        }
+        top_n(at, size, n, values + row * n, ids + row * n);
+        /* A NaN that stands first is never passed: then the first is not the largest, and no number comes of it. */
+        normalizers[row] = log_sum_exp(at, size, values[row * n]);
     }
 }
 
@@ -160,6 +215,15 @@ void nmt_dequantize(float *y, int64_t R, int64_t O, const float *scales, const f
             for (int64_t j = 0; j < O; j++) at[j] = at[j] * scale + bias[j];
         else
             for (int64_t j = 0; j < O; j++) at[j] = at[j] * scale;
+    }
+}
+
+/* What the rectified rows of nmt_dequantize are as whole numbers again, as nmt_quantize has it; y is spoilt. */
+void nmt_requantize(float *y, int64_t R, int64_t O, const float *scales, const float *bias, uint8_t *q, float *found)
+{
+    for (int64_t row = 0; row < R; row++) {
+        nmt_dequantize(y + row * O, 1, O, scales + row, bias, 1);
+        nmt_quantize(y + row * O, 1, O, O, q + row * O, found + row);
     }
 }
 

@@ -3,8 +3,9 @@
 Torch makes one pass over memory for each small operation; between two products of a few hundred rows a search has
 dozens of them, and they took more time than the products. Each function here is one pass, and stands for a plain form:
 
-    log_normalizer   ops/top.py          quantized, dequantize_   ops/ready.py
-    largest          ops/top.py          attend                   ops/dot.py, also through a Lineage of layers/cache.py
+    log_normalizer, largest, survey        ops/top.py
+    quantized, dequantize_, requantized    ops/ready.py
+    attend                                 ops/dot.py, also through a Lineage of layers/cache.py
 
 float32 on a CPU only, one thread, no gradients. The C compiler of the machine makes the library when it is first
 wanted, in half a second, for this very processor; it is kept in the user's cache folder. Where there is no compiler
@@ -41,6 +42,8 @@ _P, _N = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS = {
     "nmt_log_normalizer": [_P, _N, _N, _N, _P],
     "nmt_largest": [_P, _N, _N, _N, _N, _P, _P],
+    "nmt_survey": [_P, _N, _N, _N, _N, _P, _P, _P],
+    "nmt_requantize": [_P, _N, _N, _P, _P, _P, _P],
     "nmt_quantize": [_P, _N, _N, _N, _P, _P],
     "nmt_dequantize": [_P, _N, _N, _P, _P, ctypes.c_int],
     "nmt_attend": [
@@ -78,6 +81,18 @@ class Native:
         self._library.nmt_largest(logits.data_ptr(), R, V, logits.stride(0), n, values.data_ptr(), ids.data_ptr())
         return values, ids
 
+    def survey(self, logits: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """`largest` and `log_normalizer` at once: values and ids (R, n), and (R, 1)."""
+        R, V = logits.shape
+        assert 0 < n <= V
+        values, found = logits.new_empty((R, n)), logits.new_empty((R, 1))
+        ids = torch.empty((R, n), dtype=torch.int64)
+        self._library.nmt_survey(
+            *(logits.data_ptr(), R, V, logits.stride(0), n),
+            *(values.data_ptr(), ids.data_ptr(), found.data_ptr()),
+        )
+        return values, ids, found
+
     def quantized(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Rows (R, I) as whole numbers, 128 for 0 (uint8), and what to multiply each row of them by: (R, 1)."""
         numbers, scales = torch.empty(rows.shape, dtype=torch.uint8), rows.new_empty((len(rows), 1))
@@ -90,6 +105,15 @@ class Native:
         at = None if bias is None else bias.data_ptr()
         self._library.nmt_dequantize(y.data_ptr(), *y.shape, scales.data_ptr(), at, int(relu))
         return y
+
+    def requantized(self, y: Tensor, scales: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """`quantized` of what `dequantize_` gives with relu; y is spoilt."""
+        assert y.is_contiguous()
+        numbers, found = torch.empty(y.shape, dtype=torch.uint8), torch.empty_like(scales)
+        self._library.nmt_requantize(
+            *(y.data_ptr(), *y.shape, scales.data_ptr(), bias.data_ptr(), numbers.data_ptr(), found.data_ptr())
+        )
+        return numbers, found
 
     def attend(
         self,
@@ -162,11 +186,10 @@ def native_for(*tensors: Tensor) -> Native | None:
     native = _ACTIVE.get()
     if native is None or torch.is_grad_enabled():
         return None
-    return native if all(_fit(x) for x in tensors) else None
-
-
-def _fit(x: Tensor) -> bool:
-    return x.dtype is torch.float32 and x.device.type == "cpu" and x.stride(-1) == 1
+    for x in tensors:
+        if x.dtype is not torch.float32 or not x.is_cpu or x.stride(-1) != 1:
+            return None
+    return native
 
 
 # --- making the library -----------------------------------------------------------------------------------------------

@@ -83,6 +83,25 @@ class Ready:
         """x (..., I) times matrix (O, I) transposed, plus bias (O,), or what of it is above 0; None where the matrix is
         none of the model's, or x of another type than this is for.
         """
+        found = self._found(x, matrix)
+        return None if found is None else found.product(x, None if bias is None else bias.to(x.dtype), relu)
+
+    def rectified(self, x: Tensor, inner: nn.Linear, outer: nn.Linear) -> Tensor | None:
+        """max(0, x W_1 + b_1) W_2 + b_2 in whole numbers, the hidden rows never in float32 but while one is at hand;
+        None where this is not for that.
+        """
+        first, second = self._found(x, inner.weight), self._found(x, outer.weight)
+        if not (isinstance(first, _Bytes) and isinstance(second, _Bytes)):
+            return None
+        rows = x.reshape(-1, x.shape[-1])
+        if (native := native_for(rows)) is None:
+            return None
+        numbers, scales = native.quantized(rows)
+        numbers, scales = native.requantized(first.sums(numbers), scales, inner.bias)
+        y = native.dequantize_(second.sums(numbers), scales, outer.bias, relu=False)
+        return y.view(*x.shape[:-1], y.shape[-1])
+
+    def _found(self, x: Tensor, matrix: Tensor) -> "_Floats | _Bytes | None":
         if self.precision == "float32" and not packing_pays():
             return None
         if x.dtype is not (torch.bfloat16 if self.precision == "bfloat16" else torch.float32):
@@ -94,10 +113,16 @@ class Ready:
                 return None
             kind = _Bytes if self.precision == "int8" else _Floats
             found = self._matrices[key] = kind(matrix.detach().to(x.dtype))
-        return found.product(x, None if bias is None else bias.to(x.dtype), relu)
+        return found
 
 
 _ACTIVE: ContextVar[Ready | None] = ContextVar("ready", default=None)
+
+
+def ready_rectified(x: Tensor, inner: nn.Linear, outer: nn.Linear) -> Tensor | None:
+    """By the matrices in use; None where none are, or as `Ready.rectified` says."""
+    ready = _ACTIVE.get()
+    return None if ready is None or torch.is_grad_enabled() else ready.rectified(x, inner, outer)
 
 
 def ready_product(x: Tensor, matrix: Tensor, bias: Tensor | None, relu: bool = False) -> Tensor | None:
@@ -130,16 +155,16 @@ class _Bytes:
         rows = x.reshape(-1, x.shape[-1])
         if (native := native_for(rows)) is not None:
             numbers, scales = native.quantized(rows)
-            y = native.dequantize_(self._product(numbers), scales, bias, relu)
+            y = native.dequantize_(self.sums(numbers), scales, bias, relu)
             return y.view(*x.shape[:-1], y.shape[-1])
         scales = _scales(rows)
         # By way of int16: torch converts to that, and that to uint8, many numbers at a time.
         numbers = torch.addcmul(self.raised, rows, scales.reciprocal()).to(torch.int16).to(torch.uint8)
-        y = self._product(numbers)
+        y = self.sums(numbers)
         y = y.mul_(scales) if bias is None else torch.addcmul(bias, y, scales)
         return (y.relu_() if relu else y).view(*x.shape[:-1], y.shape[-1])
 
-    def _product(self, numbers: Tensor) -> Tensor:
+    def sums(self, numbers: Tensor) -> Tensor:
         """Whole numbers (R, I) uint8 times the matrix, scaled for each output: (R, O) float32."""
         return torch.ops.onednn.qlinear_pointwise(
             numbers, 1.0, _ZERO, self.packed, self.scales, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""

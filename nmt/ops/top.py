@@ -33,6 +33,13 @@ def largest(logits: Tensor, n: int) -> tuple[Tensor, Tensor]:
     return values, torch.where(at < n * _BLOCK, block * _BLOCK + at % _BLOCK, at - n * _BLOCK + whole)
 
 
+def survey(logits: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """`largest` and `log_normalizer`: logits (R, V) -> values and ids (R, n), and (R, 1)."""
+    if (native := native_for(logits)) is not None:
+        return native.survey(logits, n)
+    return *largest(logits, n), log_normalizer(logits)
+
+
 def log_normalizer(logits: Tensor) -> Tensor:
     """log of the sum of exp over each row: (R, V) float -> (R, 1); not finite where a row has no finite sum.
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from nmt.batch import BOS, EOS, PAD
 from nmt.errors import UsageError
 from nmt.models.contract import Going, Seq2Seq
-from nmt.ops.top import largest
 from nmt.recipe import SearchConfig
 from nmt.search.books import Books, Report
 from nmt.search.hypothesis import Hypothesis
@@ -110,14 +109,14 @@ def _search(
     sentence = books.active  # of each position in the batch
     living = np.arange(len(sentence))  # positions of those that are still searched
     for t in range(1, capacity + 1):
-        outlook = stepper.step()
+        outlook = stepper.step(n=K + 4)
         may_end = torch.from_numpy(books.min_len[sentence] < t).to(device, non_blocking=True)
-        chosen = _choose(outlook.logits, outlook.log_z, total, room, may_end, wide=wide, exact=False)
+        chosen = _choose(outlook, total, room, may_end, wide=wide, exact=False)
         report = _report(chosen, outlook, living)
         if report.broken:
             raise not_finite(t)
         if report.tied:
-            chosen = _choose(outlook.logits, outlook.log_z, total, room, may_end, wide=wide, exact=True)
+            chosen = _choose(outlook, total, room, may_end, wide=wide, exact=True)
             report = _report(chosen, outlook, living)
 
         living = living[books.enter(t, report)]
@@ -135,18 +134,18 @@ def _search(
 
 
 def _choose(
-    logits: Tensor, log_z: Tensor, total: Tensor, room: Tensor, may_end: Tensor, *, wide: bool = False, exact: bool
+    outlook: Outlook, total: Tensor, room: Tensor, may_end: Tensor, *, wide: bool = False, exact: bool
 ) -> _Chosen:
-    """The candidates that live on and that end: logits (B * K, V), log_z (B * K, 1), cumulated total (B, K), room and
+    """The candidates that live on and that end: an outlook on the K + 4 best pieces, cumulated total (B, K), room and
     may_end (B,). wide: as many live on as may, whatever ends.
 
     Each row's best K + 3 words (three of them may be PAD, BOS and EOS) are taken by their raw logits: within a row
-    these rank as the log-probabilities do. `largest` keeps any of several equal logits at its edge; where that could
+    these rank as the log-probabilities do. The outlook has any of several equal logits at its edge; where that could
     matter `tied` says so, and `exact` keeps the lowest ids, at the price of more passes.
     """
     B, K = total.shape
-    n = min(K + 3, logits.shape[1])
-    values, ids = largest(logits, min(n + 1, logits.shape[1]))  # (R, n + 1), the last one only to see a tie
+    logits, log_z, values, ids = outlook.logits, outlook.log_z, outlook.values, outlook.ids
+    n = min(K + 3, logits.shape[1])  # the last one is only to see a tie
     edge, beyond = values[:, n - 1], values[:, n] if values.shape[1] > n else None
     if exact:
         above, at_edge = logits > edge[:, None], logits == edge[:, None]

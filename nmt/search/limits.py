@@ -20,6 +20,11 @@ class Limits:
         self.remembers = self.n_gram > 0 or self.penalty > 1.0
         self.held: Tensor | None = None  # (R, t)
 
+    @property
+    def idle(self) -> bool:
+        """Whether `apply` would change nothing."""
+        return not self.remembers and (self.prefix is None or self.t >= self.prefix.shape[1])
+
     def apply(self, logits: Tensor, log_z: Tensor) -> Tensor:
         """Logits (R, V) from which, less log_z (R, 1), every piece counts as it should; -inf: it may not come."""
         if self.held is not None and self.penalty > 1.0:

@@ -12,7 +12,7 @@ from torch import Tensor
 from nmt.batch import BOS, EOS, PAD
 from nmt.errors import ModelError, UsageError
 from nmt.models.contract import Going, Seq2Seq, follow, select_rows
-from nmt.ops.top import log_normalizer
+from nmt.ops.top import largest, log_normalizer, survey
 from nmt.recipe import SearchConfig
 from nmt.search.limits import Limits
 from nmt.search.penalty import coverage
@@ -27,12 +27,15 @@ class Outlook:
 
     logits   (R, V) float32, with what `Limits` makes of them
     log_z    (R, 1) float32, of the model's own logits: logits - log_z are log-probabilities
+    values   (R, n) float32 and ids (R, n) int64: the n best of each row of logits, best first, for n that was asked for
     weights  (B, K, S) float32: attention, the mean of layers and heads, or None
     cover    (B, K) float32: the coverage term up to here, or None where its weight is 0
     """
 
     logits: Tensor
     log_z: Tensor
+    values: Tensor
+    ids: Tensor
     weights: Tensor | None
     cover: Tensor | None
 
@@ -72,8 +75,10 @@ class Stepper:
         self.limits = Limits(config, prefix)
         self._attended: Tensor | None = None  # (B, K, S), summed over steps
 
-    def step(self) -> Outlook:
-        """One position on. UsageError where coverage is asked of a model without attention."""
+    def step(self, n: int = 0) -> Outlook:
+        """One position on, with the n best pieces of each hypothesis. UsageError where coverage is asked of a model
+        without attention.
+        """
         covering = self.config.coverage_penalty > 0.0
         step = self.model.step(self.prev, self.memory, self.state, self.want_weights or covering)
         self.state = step.state
@@ -88,8 +93,15 @@ class Stepper:
                 )
             self._attended = weights if self._attended is None else self._attended + weights
             cover = coverage(self._attended, self.memory.keep, self.config.coverage_penalty)
+        weights = weights if self.want_weights else None
+        n = min(n, logits.shape[1])
+        if n and self.limits.idle:
+            values, ids, log_z = survey(logits, n)
+            return Outlook(logits, log_z, values, ids, weights, cover)
         log_z = log_normalizer(logits)
-        return Outlook(self.limits.apply(logits, log_z), log_z, weights if self.want_weights else None, cover)
+        logits = self.limits.apply(logits, log_z)
+        values, ids = largest(logits, n) if n else (logits[:, :0], self.prev[:, None][:, :0])
+        return Outlook(logits, log_z, values, ids, weights, cover)
 
     def follow(self, token: Tensor, going: Going) -> None:
         """Goes on with the pieces `token` (B', K) after the hypotheses that go on."""
