@@ -31,6 +31,16 @@ static inline V larger(V a, V b) { return (V)_mm512_max_ps((__m512)a, (__m512)b)
 static inline float sum_of(V v) { return _mm512_reduce_add_ps((__m512)v); }
 static inline float largest_lane(V v) { return _mm512_reduce_max_ps((__m512)v); }
 static inline uint32_t above(V v, float x) { return _mm512_cmp_ps_mask((__m512)v, _mm512_set1_ps(x), _CMP_GT_OQ); }
+
+/* n numbers, fewer than WIDTH: from x on, with `rest` in the lanes beyond; and to x on. */
+static inline V load_some(const float *x, int64_t n, float rest)
+{
+    return (V)_mm512_mask_loadu_ps((__m512)all(rest), (__mmask16)((1u << n) - 1), x);
+}
+static inline void store_some(float *x, V v, int64_t n)
+{
+    _mm512_mask_storeu_ps(x, (__mmask16)((1u << n) - 1), (__m512)v);
+}
 #else
 static inline V larger(V a, V b) { return either(a > b, a, b); }
 
@@ -66,6 +76,16 @@ static inline uint32_t above(V v, float x)
     for (int l = 0; l < WIDTH; l++) bits |= (uint32_t)(v[l] > x) << l;
     return bits;
 }
+
+static inline V load_some(const float *x, int64_t n, float rest)
+{
+    float lanes[WIDTH];
+    for (int64_t l = 0; l < WIDTH; l++) lanes[l] = rest;
+    memcpy(lanes, x, (size_t)n * sizeof(float));
+    return load(lanes);
+}
+
+static inline void store_some(float *x, V v, int64_t n) { memcpy(x, &v, (size_t)n * sizeof(float)); }
 #endif
 
 /* --- exp ------------------------------------------------------------------------------------------------------------
@@ -90,14 +110,6 @@ static inline V exponential(V x)
     p = p * r + all(1.0f);
     V power = (V)(((VI)shifted - 0x4B400000 + 127) << 23);
     return (V)(~low & (VI)(p * power));
-}
-
-/* The numbers from x on, fewer than WIDTH, and `rest` in the lanes beyond. */
-static inline V load_some(const float *x, int64_t n, float rest)
-{
-    V v = all(rest);
-    for (int64_t l = 0; l < n; l++) v[l] = x[l];
-    return v;
 }
 
 static inline float largest_of(const float *x, int64_t n)
@@ -266,7 +278,7 @@ static inline __attribute__((always_inline)) void attend_one(
     }
     if (j < N) {
         V e = exponential(load_some(w + j, N - j, -INFINITY) - top);
-        for (int64_t l = 0; j + l < N; l++) w[j + l] = e[l];
+        store_some(w + j, e, N - j);
         sum += e;
     }
     float share = 1.0f / sum_of(sum);

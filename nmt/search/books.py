@@ -64,6 +64,7 @@ class Books:
         lengths = range(int(self.max_len.max()) + 1)
         self.divisors = np.array([length_divisor(config, max(n, 1)) for n in lengths], dtype=np.float32)
         self.pools: list[list[_Leaf]] = [[] for _ in n_pieces]
+        self.n_ended = np.zeros(len(n_pieces), dtype=np.int64)  # leaves of each pool that ended by themselves
         # One array a step over all sentences, written where the sentence was still searched.
         self.parents: list[Ints] = []
         self.tokens: list[Ints] = []
@@ -80,20 +81,19 @@ class Books:
             sentence = self.active[i]
             score = (self.totals[sentence, row] + log_prob) / divisor + report.cover[i, row]
             self.pools[sentence].append(_Leaf(float(score), t, int(row), float(log_prob), True))
+        np.add.at(self.n_ended, self.active[positions], 1)
 
         best = report.total[:, 0]
         reachable = best / divisor if self.wide else self.reachable(best, self.max_len[self.active])
         enough = self.K if self.wide else self.n_best
-        going = np.ones(len(self.active), dtype=bool)
-        for i, sentence in enumerate(self.active.tolist()):
-            pool = self.pools[sentence]
-            if t >= self.max_len[sentence] or np.isneginf(report.total[i, 0]):
-                going[i] = False
-                if not pool:
-                    self._cut(i, sentence, t, report)
-            elif len(pool) >= enough:
-                worst_kept = sorted((leaf.score for leaf in pool), reverse=True)[enough - 1]
-                going[i] = bool(worst_kept < reachable[i])
+        over = (t >= self.max_len[self.active]) | np.isneginf(best)
+        filled = self.n_ended[self.active]
+        for i in np.nonzero(over & (filled == 0))[0].tolist():
+            self._cut(i, int(self.active[i]), t, report)
+        going = ~over
+        for i in np.nonzero(going & (filled >= enough))[0].tolist():
+            scores = sorted((leaf.score for leaf in self.pools[self.active[i]]), reverse=True)
+            going[i] = scores[enough - 1] < reachable[i]
 
         self._remember(report)
         staying = np.nonzero(going)[0]
