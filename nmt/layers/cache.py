@@ -14,6 +14,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from nmt.ops.native import native_for
+
 _ROOM = 16
 """Positions that a cache begins with; where they are not enough it doubles."""
 
@@ -43,7 +45,9 @@ class Going:
 class Cache:
     """Keys and values of one layer: `held` positions so far, from the `first` that anything can still see.
 
-    keys, values (B, G, N, K, C): room for N positions of K hypotheses; with what lies beyond `held` nothing is said.
+    keys, values (A, G, N, K, C): room for A sentences and N positions of K hypotheses; with what lies beyond `held`
+    nothing is said. rows (B,) int64: where each sentence lies among the A; None where they are the B in their order.
+    Sentences that leave are copied away from only once half of the room is theirs.
 
     In inference mode a step writes into the tensors it was given, so a cache is good for one next step; elsewhere it
     copies them, and autograd can follow.
@@ -53,6 +57,7 @@ class Cache:
     values: Tensor
     held: int = 0
     first: int = 0
+    rows: Tensor | None = None
 
     @classmethod
     def empty(cls, B: int, K: int, G: int, C: int, like: Tensor) -> Self:
@@ -62,22 +67,32 @@ class Cache:
     def append(self, keys: Tensor, values: Tensor) -> Self:
         """With one position more, (B, G, K, C) each."""
         if not torch.is_inference_mode_enabled():
-            seen = slice(self.first, self.held)
-            keys = torch.cat([self.keys[:, :, seen], keys[:, :, None]], 2)
-            values = torch.cat([self.values[:, :, seen], values[:, :, None]], 2)
-            return dataclasses.replace(self, keys=keys, values=values, held=keys.shape[2], first=0)
-        here = self._with_room(None) if self.held == self.keys.shape[2] else self
-        here.keys[:, :, here.held] = keys
-        here.values[:, :, here.held] = values
+            longer = [
+                torch.cat([old, new[:, :, None]], 2) for old, new in zip(self.apart(), (keys, values), strict=True)
+            ]
+            return type(self)(*longer, held=longer[0].shape[2])
+        here = self._with_room() if self.held == self.keys.shape[2] else self
+        for room, new in ((here.keys, keys), (here.values, values)):
+            if (native := native_for(room, new)) is not None:
+                native.store(room, here.rows, here.held, new)
+            elif here.rows is None:
+                room[:, :, here.held] = new
+            else:
+                room[here.rows, :, here.held] = new
         return dataclasses.replace(here, held=here.held + 1)
 
     def last(self, n: int) -> Self:
         """The last n positions, or all where there are fewer."""
         return dataclasses.replace(self, first=max(self.first, self.held - n))
 
+    def stored(self) -> tuple[Tensor, Tensor]:
+        """What is held, sentences where they lie: (A, G, n, K, C)."""
+        return self.keys[:, :, self.first : self.held], self.values[:, :, self.first : self.held]
+
     def apart(self) -> tuple[Tensor, Tensor]:
         """Keys and values position by position and hypothesis by hypothesis: (B, G, n, K, C)."""
-        return self.keys[:, :, self.first : self.held], self.values[:, :, self.first : self.held]
+        keys, values = self.stored()
+        return (keys, values) if self.rows is None else (keys[self.rows], values[self.rows])
 
     def visible(self) -> tuple[Tensor, Tensor]:
         """Keys and values as attention takes them, position by position what each of the K wrote: (B, G, n * K, C)."""
@@ -85,22 +100,25 @@ class Cache:
         return keys, values
 
     def follow(self, going: Going) -> Self:
-        """Of the sentences that go on; whose words a hypothesis goes back to is for `Writers` to say."""
-        return self if going.sentences is None else self._with_room(going.sentences)
+        """Of the sentences that go on; whose words a hypothesis goes back to is for `Lineage` to say."""
+        if going.sentences is None:
+            return self
+        rows = going.sentences if self.rows is None else self.rows[going.sentences]
+        staying = dataclasses.replace(self, rows=rows)
+        return staying._with_room() if 2 * len(rows) <= len(self.keys) else staying
 
-    def _with_room(self, sentences: Tensor | None) -> Self:
+    def _with_room(self) -> Self:
         """What of it is needed, with room for as much again."""
         n = self.held - self.first
 
-        def copied(old: Tensor) -> Tensor:
-            used = old[:, :, self.first : self.held]
-            used = used if sentences is None else used[sentences]
+        def copied(used: Tensor) -> Tensor:
             B, G, _, K, C = used.shape
-            new = old.new_empty((B, G, max(_ROOM, 2 * n), K, C))
+            new = used.new_empty((B, G, max(_ROOM, 2 * n), K, C))
             new[:, :, :n] = used
             return new
 
-        return dataclasses.replace(self, keys=copied(self.keys), values=copied(self.values), held=n, first=0)
+        keys, values = self.apart()
+        return dataclasses.replace(self, keys=copied(keys), values=copied(values), held=n, first=0, rows=None)
 
 
 @dataclass(frozen=True)

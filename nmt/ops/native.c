@@ -245,6 +245,19 @@ typedef struct {
     int64_t batch, head, position;
 } Strides;
 
+/* One position of keys or values, new (B, G, K, C), into the room of a cache. */
+void nmt_store(float *room, int64_t room_batch, int64_t room_head, int64_t room_position, const int64_t *rows,
+               int64_t position, const float *new, int64_t new_batch, int64_t new_head, int64_t new_beam,
+               int64_t B, int64_t G, int64_t K, int64_t C)
+{
+    for (int64_t b = 0; b < B; b++)
+        for (int64_t g = 0; g < G; g++) {
+            float *to = room + (rows ? rows[b] : b) * room_batch + g * room_head + position * room_position;
+            for (int64_t k = 0; k < K; k++)
+                memcpy(to + k * C, new + b * new_batch + g * new_head + k * new_beam, (size_t)C * sizeof(float));
+        }
+}
+
 static inline float dot(const float *a, const float *b, int64_t C)
 {
     V sum = all(0.0f);
@@ -320,18 +333,20 @@ static inline __attribute__((always_inline)) void attend_one(
 /* softmax(scale q k^T) v for B sentences, H heads of Q queries that share G heads of N keys and values of C numbers.
 
    Strides count numbers, C lie side by side. keep: bytes (or none), not 0 where a query may look. writers: none, or for
-   each sentence and query N numbers w, position j then being that at w times `between` beyond it. weights (B, H, Q, N),
+   each sentence and query N numbers w, position j then being that at w times `between` beyond it. rows: none, or for each
+   sentence the one in whose place its keys and values lie. weights (B, H, Q, N),
    out (B, Q, H, C), both written whole. A query that sees nothing has NaN. */
 void nmt_attend(const float *q, Strides qs, const float *k, Strides ks, const float *v, Strides vs,
                 const uint8_t *keep, Strides seen, int64_t seen_key,
                 const int64_t *writers, int64_t writers_batch, int64_t writers_query, int64_t between,
+                const int64_t *rows,
                 int64_t B, int64_t H, int64_t G, int64_t Q, int64_t N, int64_t C, float scale,
                 float *weights, float *out)
 {
     for (int64_t b = 0; b < B; b++)
         for (int64_t h = 0; h < H; h++) {
-            const float *keys = k + b * ks.batch + h / (H / G) * ks.head;
-            const float *values = v + b * vs.batch + h / (H / G) * vs.head;
+            const int64_t row = rows ? rows[b] : b, group = h / (H / G);
+            const float *keys = k + row * ks.batch + group * ks.head, *values = v + row * vs.batch + group * vs.head;
             for (int64_t i = 0; i < Q; i++) {
                 const float *query = q + b * qs.batch + h * qs.head + i * qs.position;
                 const uint8_t *may = keep ? keep + b * seen.batch + h * seen.head + i * seen.position : 0;

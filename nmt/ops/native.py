@@ -6,6 +6,7 @@ dozens of them, and they took more time than the products. Each function here is
     log_normalizer, largest, survey        ops/top.py
     quantized, dequantize_, requantized    ops/ready.py
     attend                                 ops/dot.py, also through a Lineage of layers/cache.py
+    store                                  Cache.append there
 
 float32 on a CPU only, one thread, no gradients. The C compiler of the machine makes the library when it is first
 wanted, in half a second, for this very processor; it is kept in the user's cache folder. Where there is no compiler
@@ -46,10 +47,12 @@ _ARGUMENTS = {
     "nmt_requantize": [_P, _N, _N, _P, _P, _P, _P],
     "nmt_quantize": [_P, _N, _N, _N, _P, _P],
     "nmt_dequantize": [_P, _N, _N, _P, _P, ctypes.c_int],
+    "nmt_store": [_P, _N, _N, _N, _P, _N, _P, _N, _N, _N, _N, _N, _N, _N],
     "nmt_attend": [
         *[_P, _Strides] * 4,
         _N,
         *[_P, _N, _N, _N],
+        _P,
         *[_N] * 6,
         ctypes.c_float,
         *[_P, _P],
@@ -115,6 +118,16 @@ class Native:
         )
         return numbers, found
 
+    def store(self, room: Tensor, rows: Tensor | None, position: int, new: Tensor) -> None:
+        """Writes new (B, G, K, C) to a position of room (A, G, N, K, C), sentence b to the rows[b]-th, None for b."""
+        B, G, K, C = new.shape
+        assert room.stride(3) == C
+        self._library.nmt_store(
+            *(room.data_ptr(), room.stride(0), room.stride(1), room.stride(2)),
+            None if rows is None else rows.data_ptr(),
+            *(position, new.data_ptr(), new.stride(0), new.stride(1), new.stride(2), B, G, K, C),
+        )
+
     def attend(
         self,
         query: Tensor,
@@ -122,11 +135,12 @@ class Native:
         values: Tensor,
         keep: Tensor | None,
         writers: Tensor | None = None,
+        rows: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As ops.dot.attend: context (B, H, Q, C), laid out as (B, Q, H, C), and weights (B, H, Q, N).
 
         With writers (B, Q, N) int64, keys and values are (B, G, N, K, C) and query i sees, at each position j, what the
-        hypothesis writers[b, i, j] wrote there.
+        hypothesis writers[b, i, j] wrote there. With rows (B,) int64 those of sentence b are the rows[b]-th.
         """
         B, H, Q, C = query.shape
         G, N = keys.shape[1:3]
@@ -154,6 +168,7 @@ class Native:
             seen_key,
             *whose,
             between,
+            None if rows is None else rows.data_ptr(),
             *(B, H, G, Q, N, C),
             C**-0.5,
             weights.data_ptr(),

@@ -5,7 +5,7 @@ import torch
 
 from nmt.layers.cache import Cache, Going, Lineage
 from nmt.ops.dot import attend
-from nmt.ops.native import library
+from nmt.ops.native import library, using
 
 B, K, G, C = 4, 3, 2, 5
 
@@ -29,7 +29,7 @@ def test_attention_over_the_cache_is_attention_over_copies(inference: bool, wind
             found, _ = attend(query, *cache.visible(), keep.mask)
             torch.testing.assert_close(found.transpose(1, 2).flatten(0, 1), truth[:, :, 0])
             if native is not None:
-                found, _ = native.attend(query, *cache.apart(), None, keep.writers)
+                found, _ = native.attend(query, *cache.stored(), None, keep.writers, cache.rows)
                 torch.testing.assert_close(found.transpose(1, 2).flatten(0, 1), truth[:, :, 0])
             if window is not None:
                 cache = cache.last(window)
@@ -43,6 +43,33 @@ def test_attention_over_the_cache_is_attention_over_copies(inference: bool, wind
             cache, lineage = cache.follow(going), lineage.follow(going)
         assert lineage.t == 40
         assert cache.visible()[0].shape[2] == K * min(40, window or 40)
+
+
+def test_sentences_that_leave_are_copied_away_from_when_they_are_half() -> None:
+    with torch.inference_mode():
+        cache = Cache.empty(8, K, G, C, torch.empty(0)).append(*torch.randn(2, 8, G, K, C))
+        seven = cache.follow(Going(torch.arange(1, 8)))
+        assert seven.keys is cache.keys
+        assert torch.equal(seven.apart()[0], cache.apart()[0][1:])
+        more = seven.append(*torch.randn(2, 7, G, K, C))
+        four = more.follow(Going(torch.tensor([0, 2, 4, 6])))
+        assert (len(four.keys), four.rows) == (4, None)
+        assert torch.equal(four.apart()[1], more.apart()[1][::2])
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_position_is_written_to_its_sentence(compiled: bool) -> None:
+    native, why = library()
+    if compiled and native is None:
+        pytest.skip(why)
+    with torch.inference_mode(), using(native if compiled else None):
+        rows, wide = torch.tensor([3, 0]), torch.randn(2, 2, K, G, C + 2)
+        new = wide[..., :C].transpose(2, 3)  # as projections leave them
+        cache = Cache(torch.zeros(4, G, 16, K, C), torch.zeros(4, G, 16, K, C), held=5, rows=rows).append(*new)
+        assert cache.held == 6
+        for room, wanted in zip((cache.keys, cache.values), new, strict=True):
+            assert torch.equal(room[rows, :, 5], wanted)
+            assert int((room != 0).any(-1).any(-1).any(1).sum()) == 2
 
 
 def test_one_hypothesis_needs_no_mask() -> None:
