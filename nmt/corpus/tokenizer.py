@@ -33,6 +33,8 @@ _FORMAT = 1
 _SPACE = "\u2581"
 # Sums over threads would depend on their number, and learning from a million pairs takes a minute on one.
 _THREADS = 1
+_FEW = 8
+"""Lines up to which one call a line is cheaper: a call for several starts a thread, which takes as long as ten lines."""
 
 
 class Tokenizer(ABC):
@@ -102,6 +104,8 @@ class SentencePieces(Tokenizer):
 
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
         """The ids of each line, without BOS and EOS; a character without a piece is UNK."""
+        if len(lines) <= _FEW:
+            return [self._processor.encode(line, out_type=int) for line in lines]
         return self._processor.encode(list(lines), out_type=int, num_threads=_THREADS)
 
     def sample(self, lines: Sequence[str], amount: float, seed: int) -> list[list[int]]:
@@ -122,7 +126,12 @@ class SentencePieces(Tokenizer):
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The piece each id stands for; `▁` begins a word."""
-        return [self._processor.id_to_piece(int(i)) for i in ids]
+        table = self._table
+        return [table[i] for i in ids]
+
+    @cached_property
+    def _table(self) -> list[str]:
+        return [self._processor.id_to_piece(i) for i in range(self.n_ids)]
 
     def join(self, pieces: Sequence[str]) -> str:
         """The line these pieces stand for; a piece outside the vocabulary stands for itself, with `▁` as a space."""
