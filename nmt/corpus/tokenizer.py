@@ -34,7 +34,7 @@ _SPACE = "\u2581"
 # Sums over threads would depend on their number, and learning from a million pairs takes a minute on one.
 _THREADS = 1
 _FEW = 8
-"""Lines up to which one call a line is cheaper: a call for several starts a thread, which takes as long as ten lines."""
+"""Lines up to which one call for each is cheaper: a call for several starts a thread, at the price of ten lines."""
 
 
 class Tokenizer(ABC):
