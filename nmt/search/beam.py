@@ -104,6 +104,8 @@ def _search(
 
     total = torch.full((src.shape[0], K), -torch.inf, device=device)
     total[:, 0] = 0.0  # the K rows of a sentence are the same one at first
+    if K > 1 and device.type == "cpu":
+        stepper.living = torch.arange(0, total.numel(), K)
     room = torch.full((src.shape[0],), K, dtype=torch.int64, device=device)  # hypotheses that have not ended, at most
     wide = books.wide
     sentence = books.active  # of each position in the batch
@@ -119,17 +121,20 @@ def _search(
             chosen = _choose(outlook, total, room, may_end, wide=wide, exact=True)
             report = _report(chosen, outlook, living)
 
-        living = living[books.enter(t, report)]
+        staying = books.enter(t, report)
+        living = living[staying]
         if len(living) == 0:
             break
+        looked_at = np.zeros(total.shape, dtype=bool)
+        looked_at[living] = report.total[staying] > -np.inf
         parent, token, total, room = chosen.parent, chosen.token, chosen.total, chosen.room
         sentences = None
         if len(living) <= _CROWD * len(sentence):
             sentence = sentence[living]
             sentences = torch.from_numpy(living).to(device)
             parent, token, total, room = (x[sentences] for x in (parent, token, total, room))
-            living = np.arange(len(living))
-        stepper.follow(token, Going(sentences, parent if K > 1 else None))
+            looked_at, living = looked_at[living], np.arange(len(living))
+        stepper.follow(token, Going(sentences, parent if K > 1 else None), looked_at)
     return books.close()
 
 
@@ -145,17 +150,19 @@ def _choose(
     """
     B, K = total.shape
     logits, log_z, values, ids = outlook.logits, outlook.log_z, outlook.values, outlook.ids
-    n = min(K + 3, logits.shape[1])  # the last one is only to see a tie
+    n = min(K + 3, logits.shape[1])  # one more is there to see a tie
     edge, beyond = values[:, n - 1], values[:, n] if values.shape[1] > n else None
     if exact:
         above, at_edge = logits > edge[:, None], logits == edge[:, None]
         left = n - above.sum(1, keepdim=True)
         kept = above | (at_edge & (at_edge.cumsum(1, dtype=torch.int32) <= left))
         ids = kept.nonzero()[:, 1].view(-1, n)
+        kept_values = logits.gather(1, ids)
     else:
-        ids = ids[:, :n].sort(dim=1).values
+        ids, order = ids[:, :n].sort(dim=1)
+        kept_values = values.gather(1, order)
     # A log-probability that rounding lifted above 0 would break the bound that ends a sentence.
-    log_probs = (logits.gather(1, ids) - log_z).clamp(max=0.0).view(B, K, n)
+    log_probs = (kept_values - log_z).clamp(max=0.0).view(B, K, n)
     ids = ids.view(B, K, n)
     banned = (ids == PAD) | (ids == BOS) | ((ids == EOS) & ~may_end[:, None, None])
     scores = (total[:, :, None] + log_probs).masked_fill(banned, -torch.inf).view(B, K * n)
@@ -172,7 +179,7 @@ def _choose(
     lives = taken & ~ends
     first = (~lives).to(torch.uint8).sort(dim=1, stable=True).indices[:, :K]  # those that live on, best first
     tied = torch.zeros(B, dtype=torch.bool, device=logits.device)
-    if not exact and beyond is not None:
+    if not exact and not outlook.ordered and beyond is not None:
         at_edge_total = total + (edge - log_z[:, 0]).clamp(max=0.0).view(B, K)
         # The worst that was taken, (B, 1), or the worst that might have been.
         last = scores[:, -1:] if wide else scores.gather(1, (room[:, None] - 1).clamp(min=0))

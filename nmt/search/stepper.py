@@ -12,6 +12,7 @@ from torch import Tensor
 from nmt.batch import BOS, EOS, PAD
 from nmt.errors import ModelError, UsageError
 from nmt.models.contract import Going, Seq2Seq, follow, select_rows
+from nmt.ops.native import native_for
 from nmt.ops.top import largest, log_normalizer, survey
 from nmt.recipe import SearchConfig
 from nmt.search.limits import Limits
@@ -25,9 +26,11 @@ Floats = NDArray[np.float32]
 class Outlook:
     """What the model says of the next piece of every hypothesis.
 
-    logits   (R, V) float32, with what `Limits` makes of them
+    logits   (R, V) float32, with what `Limits` makes of them; only rows of hypotheses that live where it is ordered
     log_z    (R, 1) float32, of the model's own logits: logits - log_z are log-probabilities
-    values   (R, n) float32 and ids (R, n) int64: the n best of each row of logits, best first, for n that was asked for
+    values   (R, n) float32 and ids (R, n) int64: the n best of each row of logits, best first, for n that was asked
+             for; of hypotheses that do not live 0 and PAD, with a log_z of 0
+    ordered  whether of equal logits the first are among them, first ones first; else any
     weights  (B, K, S) float32: attention, the mean of layers and heads, or None
     cover    (B, K) float32: the coverage term up to here, or None where its weight is 0
     """
@@ -38,6 +41,7 @@ class Outlook:
     ids: Tensor
     weights: Tensor | None
     cover: Tensor | None
+    ordered: bool = False
 
 
 @contextmanager
@@ -74,6 +78,7 @@ class Stepper:
         self.prev = torch.full((self.B * K,), BOS, dtype=torch.int64, device=src.device)
         self.limits = Limits(config, prefix)
         self._attended: Tensor | None = None  # (B, K, S), summed over steps
+        self.living: Tensor | None = None  # (R',) rows that anybody will look at, None for all
 
     def step(self, n: int = 0) -> Outlook:
         """One position on, with the n best pieces of each hypothesis. UsageError where coverage is asked of a model
@@ -82,7 +87,6 @@ class Stepper:
         covering = self.config.coverage_penalty > 0.0
         step = self.model.step(self.prev, self.memory, self.state, self.want_weights or covering)
         self.state = step.state
-        logits = self.model.project(step.features).float()  # (R, V)
         weights = None if step.weights is None else step.weights.float().mean((1, 2)).view(self.B, self.K, -1)
         cover = None
         if covering:
@@ -94,17 +98,31 @@ class Stepper:
             self._attended = weights if self._attended is None else self._attended + weights
             cover = coverage(self._attended, self.memory.keep, self.config.coverage_penalty)
         weights = weights if self.want_weights else None
+        if n and self.limits.idle and native_for(step.features.new_empty(1, dtype=torch.float32)) is not None:
+            return self._survey(step.features, n, weights, cover)
+        logits = self.model.project(step.features).float()  # (R, V)
         n = min(n, logits.shape[1])
-        if n and self.limits.idle:
-            values, ids, log_z = survey(logits, n)
-            return Outlook(logits, log_z, values, ids, weights, cover)
         log_z = log_normalizer(logits)
         logits = self.limits.apply(logits, log_z)
         values, ids = largest(logits, n) if n else (logits[:, :0], self.prev[:, None][:, :0])
         return Outlook(logits, log_z, values, ids, weights, cover)
 
-    def follow(self, token: Tensor, going: Going) -> None:
-        """Goes on with the pieces `token` (B', K) after the hypotheses that go on."""
+    def _survey(self, features: Tensor, n: int, weights: Tensor | None, cover: Tensor | None) -> Outlook:
+        """Of the rows that live alone: the vocabulary is the widest of a step's products."""
+        R, rows = len(features), self.living
+        logits = self.model.project(features if rows is None else features[rows]).float()
+        values, ids, log_z = survey(logits, min(n, logits.shape[1]))
+        if rows is not None:
+            values = values.new_zeros((R, values.shape[1])).index_copy_(0, rows, values)
+            ids = torch.full((R, ids.shape[1]), PAD).index_copy_(0, rows, ids)
+            log_z = log_z.new_zeros((R, 1)).index_copy_(0, rows, log_z)
+        return Outlook(logits, log_z, values, ids, weights, cover, ordered=True)
+
+    def follow(self, token: Tensor, going: Going, living: NDArray[np.bool_] | None = None) -> None:
+        """Goes on with the pieces `token` (B', K) after the hypotheses that go on; of these, `living` (B', K) says at
+        whose outlook anybody will look, None for all.
+        """
+        self.living = None if living is None or living.all() else torch.from_numpy(np.flatnonzero(living))
         rows = going.rows(self.K)
         if going.sentences is not None:
             self.memory = select_rows(self.memory, going.sentences)
