@@ -122,6 +122,30 @@ class Cache:
 
 
 @dataclass(frozen=True)
+class Sources:
+    """Keys and values of the encoder's output for one layer, (A, G, S, C) each.
+
+    rows (B,) int64: where each sentence lies among the A; None where they are the B in their order. As in a cache,
+    sentences that leave are copied away from once half of the room is theirs.
+    """
+
+    keys: Tensor
+    values: Tensor
+    rows: Tensor | None = None
+
+    def apart(self) -> tuple[Tensor, Tensor]:
+        """Those of the sentences, in their order: (B, G, S, C)."""
+        return (self.keys, self.values) if self.rows is None else (self.keys[self.rows], self.values[self.rows])
+
+    def select(self, sentences: Tensor) -> Self:
+        """Of these sentences (B',) alone."""
+        staying = dataclasses.replace(self, rows=sentences if self.rows is None else self.rows[sentences])
+        if 2 * len(sentences) > len(self.keys):
+            return staying
+        return type(self)(*staying.apart())
+
+
+@dataclass(frozen=True)
 class Ancestry:
     """What each hypothesis sees of the n positions that caches hold: what the hypothesis `writers` (B, K, n), int64,
     wrote there; of those positions (n,) bool alone that are marked, None for all.

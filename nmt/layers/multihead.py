@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from nmt.layers.cache import Ancestry, Cache
+from nmt.layers.cache import Ancestry, Cache, Sources
 from nmt.layers.sight import Keep, attend
 from nmt.ops import dot
 from nmt.ops.choose import PLAIN, Kernels
@@ -180,7 +180,11 @@ class CrossAttention(CrossProjections):
         query, in_rows = self.query(x), self.kernels.packed_attend
         return self.merge(attend(query, seen.keys, seen.values, keep, dropout, in_rows))
 
-    def look(self, x: Tensor, seen: KeysValues, keep: Tensor) -> tuple[Tensor, Tensor]:
+    def look(self, x: Tensor, seen: Sources, keep: Tensor) -> tuple[Tensor, Tensor]:
         """The same without dropout, keep as in ops.dot.attend, and the weights (B, H, Q, S) float32."""
-        context, weights = dot.attend(self.query(x), seen.keys, seen.values, keep)
+        query = self.query(x)
+        if (native := native_for(query, seen.keys, seen.values)) is not None:
+            context, weights = native.attend(query, seen.keys, seen.values, keep, rows=seen.rows)
+        else:
+            context, weights = dot.attend(query, *seen.apart(), keep)
         return self.merge(context), weights

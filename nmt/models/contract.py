@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.batch import Batch, Layout
-from nmt.layers.cache import Cache, Going, Lineage
+from nmt.layers.cache import Cache, Going, Lineage, Sources
 from nmt.layers.weight_norm import WeightNormLinear
 from nmt.ops.choose import PLAIN, Kernels
 from nmt.ops.linear import linear, wide
@@ -127,17 +127,17 @@ States = TypeVar("States", bound=State)
 def map_tensors(
     record: Record,
     change: Callable[[Tensor], Tensor],
-    change_cached: Callable[[Cache | Lineage], Cache | Lineage] | None = None,
+    change_cached: Callable[[Any], Any] | None = None,
 ) -> Record:
     """The same record with every tensor changed, through nested dataclasses and tuples; None stays None.
 
-    change_cached: what becomes of caches and lineages as a whole; without it their tensors are changed too.
+    change_cached: what becomes of caches, lineages and sources as a whole; without it their tensors are changed too.
     """
 
     def walk(part: Any) -> Any:
         if isinstance(part, Tensor):
             return change(part)
-        if change_cached is not None and isinstance(part, Cache | Lineage):
+        if change_cached is not None and isinstance(part, Cache | Lineage | Sources):
             return change_cached(part)
         if isinstance(part, tuple):
             return tuple(walk(p) for p in part)
@@ -150,7 +150,7 @@ def map_tensors(
 
 def select_rows(memory: Memories, rows: Tensor) -> Memories:
     """The memory of the sentences (N,) int64."""
-    return map_tensors(memory, lambda tensor: tensor.index_select(0, rows))
+    return map_tensors(memory, lambda tensor: tensor.index_select(0, rows), lambda sources: sources.select(rows))
 
 
 def follow(state: States, going: Going, K: int) -> States:

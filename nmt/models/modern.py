@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt.batch import Batch
-from nmt.layers.cache import Ancestry, Cache, Lineage
+from nmt.layers.cache import Ancestry, Cache, Lineage, Sources
 from nmt.layers.feedforward import SwiGLU
 from nmt.layers.linear_attention import LinearCrossAttention, LinearSelfAttention, Summary
 from nmt.layers.multihead import (
@@ -68,7 +68,7 @@ Past = Cache | Sums
 class ModernMemory(Memory):
     """keep (B, S); cross: the encoder's output as each decoder layer sees it, keys and values (B, G, S, C) or sums."""
 
-    cross: tuple[Source, ...]
+    cross: tuple[Sources | Summary, ...]
 
 
 @dataclass(frozen=True)
@@ -135,12 +135,14 @@ class DecoderLayer(nn.Module):
             return self.cross.summarize(memory, keep)
         return self.cross.project(memory)
 
-    def look(self, y: Tensor, source: Source, keep: Tensor, want_weights: bool) -> tuple[Tensor, Tensor | None]:
+    def look(
+        self, y: Tensor, source: Sources | Summary, keep: Tensor, want_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
         """Cross-attention: y (B, Q, D) -> (B, Q, D), weights (B, H, Q, S) where they are wanted or there anyway."""
         if isinstance(self.cross, LinearCrossAttention):
             source = cast(Summary, source)
             return self.cross(y, source, keep), self.cross.weights(y, source, keep) if want_weights else None
-        return self.cross.look(y, cast(KeysValues, source), keep)
+        return self.cross.look(y, cast(Sources, source), keep)
 
     def forward(
         self, x: Tensor, keep: Keep, turn: Tensor, source: Source, src_keep: Keep, dtype: torch.dtype
@@ -158,7 +160,7 @@ class DecoderLayer(nn.Module):
         past: Past,
         keep: Ancestry,
         turn: Tensor,
-        source: Source,
+        source: Sources | Summary,
         src_keep: Tensor,
         dtype: torch.dtype,
         want_weights: bool,
@@ -238,7 +240,10 @@ class Modern(Seq2Seq):
         positions = torch.arange(src.shape[1], device=src.device)
         seen = of_source(keep, positions, self._pattern)
         turn = rope.rotation(positions, self.d_head, self.src_embed.weight.dtype)
-        return ModernMemory(keep, self._read(src, turn, seen, masks.padding(keep)))
+        read = self._read(src, turn, seen, masks.padding(keep))
+        return ModernMemory(
+            keep, tuple(Sources(one.keys, one.values) if isinstance(one, KeysValues) else one for one in read)
+        )
 
     def _read(self, src: Tensor, turn: Tensor, seen: Keep, across: Bounds) -> tuple[Source, ...]:
         """What every decoder layer sees of source ids (B, S)."""

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt.batch import Batch
-from nmt.layers.cache import Ancestry, Cache, Lineage
+from nmt.layers.cache import Ancestry, Cache, Lineage, Sources
 from nmt.layers.embedding import LearnedPositions, sinusoids
 from nmt.layers.feedforward import Activation, FeedForward
 from nmt.layers.multihead import CrossAttention, KeysValues, SelfAttention
@@ -44,7 +44,7 @@ Norm = Literal["post", "pre"]
 class TransformerMemory(Memory):
     """keep (B, S); cross: keys and values (B, H, S, C) of the encoder's output for each decoder layer."""
 
-    cross: tuple[KeysValues, ...]
+    cross: tuple[Sources, ...]
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class DecoderLayer(nn.Module):
         return self.around_feed_forward(x, self.feed_forward, dtype)
 
     def step(
-        self, x: Tensor, seen: Cache, keep: Ancestry, memory: KeysValues, src_keep: Tensor, dtype: torch.dtype
+        self, x: Tensor, seen: Cache, keep: Ancestry, memory: Sources, src_keep: Tensor, dtype: torch.dtype
     ) -> tuple[Tensor, Cache, Tensor]:
         """One position: x (B, K, D), keep: what each sees -> (B, K, D), keys and values with this position, weights
         (B, H, K, S). The K hypotheses of a sentence are K queries against its one memory.
@@ -194,7 +194,8 @@ class Transformer(Seq2Seq):
     def encode(self, src: Tensor, keep: Tensor) -> TransformerMemory:
         """The encoder's output for source ids (B, S), as keys and values of every decoder layer."""
         positions = torch.arange(src.shape[1], device=src.device)
-        return TransformerMemory(keep, self._read(src, positions, masks.padding(keep)))
+        read = self._read(src, positions, masks.padding(keep))
+        return TransformerMemory(keep, tuple(Sources(one.keys, one.values) for one in read))
 
     def _read(self, src: Tensor, positions: Tensor, keep: Keep) -> tuple[KeysValues, ...]:
         """Keys and values of every decoder layer, of source ids (B, S) at positions (S,) or (B, S)."""

@@ -1,6 +1,7 @@
 """The host's side of beam search: back-pointers, pools of finished hypotheses, and the rule that ends a sentence."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,6 +72,7 @@ class Books:
         self.log_probs: list[Floats] = []
         self.weights: list[Floats] = []
         self.totals = np.zeros((len(n_pieces), self.K), dtype=np.float32)
+        self._history: list[list[list[list[Any]]]] = []  # tokens, log-probabilities, parents
 
     def enter(self, t: int, report: Report) -> NDArray[np.int64]:
         """Takes in step t (from 1 on) and gives the positions of the sentences that go on, in order."""
@@ -131,6 +133,9 @@ class Books:
 
     def close(self) -> list[list[Hypothesis]]:
         """The hypotheses of every sentence, best first; of equal scores the first that ended leads (a stable sort)."""
+        # Lists of plain numbers, by sentence, step and row: those of numpy cost ten times as much one by one.
+        told = (self.tokens, self.log_probs, self.parents)
+        self._history = [np.stack(steps, 1).tolist() if steps else [] for steps in told]
         found = []
         for sentence, pool in enumerate(self.pools):
             best = sorted(pool, key=lambda leaf: -leaf.score)[: self.n_best]
@@ -140,12 +145,13 @@ class Books:
 
     def _trace(self, sentence: int, leaf: _Leaf) -> Hypothesis:
         """A leaf's history, read backwards through the parents."""
-        ids, log_probs, rows = [leaf.token], [leaf.log_prob], [leaf.row]
+        ids, log_probs, row, rows = [leaf.token], [leaf.log_prob], leaf.row, [leaf.row]
+        tokens, steps, parents = (table[sentence] for table in self._history)
         for t in range(leaf.t - 2, -1, -1):
-            row = rows[-1]
-            ids.append(int(self.tokens[t][sentence, row]))
-            log_probs.append(float(self.log_probs[t][sentence, row]))
-            rows.append(int(self.parents[t][sentence, row]))
+            ids.append(tokens[t][row])
+            log_probs.append(steps[t][row])
+            row = parents[t][row]
+            rows.append(row)
         alignment = None
         if self.weights:
             width = int(self.n_tokens[sentence])
