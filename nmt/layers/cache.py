@@ -22,7 +22,7 @@ _ROOM = 16
 
 @dataclass(frozen=True)
 class Going:
-    """Which hypotheses go on: those at `parents` (B', K), numbers in 0 .. K - 1, of the sentences (B',).
+    """Which hypotheses go on: those at `parents` (B', K), numbers in 0 .. K - 1, of the sentences (B',), all different.
 
     None for sentences: all of them; None for parents: each goes on after itself.
     """
@@ -137,12 +137,13 @@ class Sources:
         """Those of the sentences, in their order: (B, G, S, C)."""
         return (self.keys, self.values) if self.rows is None else (self.keys[self.rows], self.values[self.rows])
 
-    def select(self, sentences: Tensor) -> Self:
-        """Of these sentences (B',) alone."""
-        staying = dataclasses.replace(self, rows=sentences if self.rows is None else self.rows[sentences])
-        if 2 * len(sentences) > len(self.keys):
-            return staying
-        return type(self)(*staying.apart())
+    def follow(self, going: Going) -> Self:
+        """Of the sentences that go on; which of their hypotheses makes no difference."""
+        if going.sentences is None:
+            return self
+        rows = going.sentences if self.rows is None else self.rows[going.sentences]
+        staying = dataclasses.replace(self, rows=rows)
+        return staying if 2 * len(rows) > len(self.keys) else type(self)(*staying.apart())
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def map_tensors(
 
 def select_rows(memory: Memories, rows: Tensor) -> Memories:
     """The memory of the sentences (N,) int64."""
-    return map_tensors(memory, lambda tensor: tensor.index_select(0, rows), lambda sources: sources.select(rows))
+    return map_tensors(memory, lambda tensor: tensor.index_select(0, rows), lambda kept: kept.follow(Going(rows)))
 
 
 def follow(state: States, going: Going, K: int) -> States:
