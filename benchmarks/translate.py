@@ -56,7 +56,12 @@ def main() -> None:
     options = _options()
     lines = options.source.read_text().splitlines()[: options.lines]
     reference = options.reference.read_text().splitlines()[: options.lines] if options.reference else None
-    settings = {**machine.settings(options.workers), "sentences": len(lines), "rounds": options.rounds}
+    settings = {
+        **machine.settings(options.workers),
+        "sentences": len(lines),
+        "rounds": options.rounds,
+        "width": options.width,
+    }
     starts = [_start(options.model, lines[0]) for _ in range(3)]
     print(f"first line after {median(starts):.2f} s", flush=True)
     with TemporaryDirectory() as scratch:
@@ -79,6 +84,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--reference", type=Path)
     parser.add_argument("--precisions", nargs="+", default=["float32", "int8"])
     parser.add_argument("--beams", nargs="+", type=int, default=[5, 1])
+    parser.add_argument(
+        "--width", choices=("narrowing", "constant"), default="constant", help="of our beam: search.width"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--lines", type=int, default=1000)
@@ -96,8 +104,8 @@ def _compare(
 ) -> list[Measured]:
     """Both engines in turns, each at its best batch."""
     with (
-        _engine("nmt", models["nmt"], precision, options.workers) as ours,
-        _engine("ctranslate2", models["ctranslate2"], precision, options.workers) as theirs,
+        _engine("nmt", models["nmt"], precision, options.workers, options.width) as ours,
+        _engine("ctranslate2", models["ctranslate2"], precision, options.workers, options.width) as theirs,
     ):
         engines = {"nmt": ours, "ctranslate2": theirs}
         best = {
@@ -127,10 +135,10 @@ def _compare(
 
 
 @contextmanager
-def _engine(name: str, model: Path, precision: str, workers: int) -> "Iterator[subprocess.Popen[str]]":
+def _engine(name: str, model: Path, precision: str, workers: int, width: str) -> "Iterator[subprocess.Popen[str]]":
     command = [sys.executable, "-c", "from benchmarks.translate import serve; serve()"]
     process = subprocess.Popen(
-        [*command, name, str(model), precision, str(workers)],
+        [*command, name, str(model), precision, str(workers), width],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -156,10 +164,11 @@ def serve() -> None:
     from nmt.training.allocator import keep_memory
     from nmt.translator import Translator
 
-    name, model, precision, workers = sys.argv[1:]
+    name, model, precision, workers, width = sys.argv[1:]
     if name == "nmt":
         keep_memory()
         translator = Translator.load(Path(model), device="cpu", precision=precision, workers=int(workers))  # pyright: ignore
+        translator.config = translator.config.model_copy(update={"width": width})
     else:
         from nmt.engines.ctranslate2 import CTranslate2Translator
 
