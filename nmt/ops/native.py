@@ -197,7 +197,7 @@ def using(native: Native | None) -> Iterator[None]:
 
 
 def native_for(*tensors: Tensor) -> Native | None:
-    """The functions in use, where they are for these tensors; None else, or under autograd."""
+    """The functions in use, where they are for all of these tensors; None else, or under autograd."""
     native = _ACTIVE.get()
     if native is None or torch.is_grad_enabled():
         return None

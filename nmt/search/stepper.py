@@ -98,7 +98,7 @@ class Stepper:
             self._attended = weights if self._attended is None else self._attended + weights
             cover = coverage(self._attended, self.memory.keep, self.config.coverage_penalty)
         weights = weights if self.want_weights else None
-        if n and self.limits.idle and native_for(step.features.new_empty(1, dtype=torch.float32)) is not None:
+        if n and self.limits.idle and native_for() is not None:
             return self._survey(step.features, n, weights, cover)
         logits = self.model.project(step.features).float()  # (R, V)
         n = min(n, logits.shape[1])
