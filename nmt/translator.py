@@ -27,7 +27,7 @@ from nmt.ops.ready import Precision, Ready, worth_readying
 from nmt.recipe import SearchConfig
 from nmt.search.beam import search
 from nmt.search.ensemble import Ensemble
-from nmt.search.hypothesis import Carried, Hypothesis, arrived, carried
+from nmt.search.hypothesis import Hypothesis
 from nmt.search.sampling import Sampling, sample
 from nmt.search.scoring import score
 from nmt.translation import Candidate, Translation
@@ -55,6 +55,7 @@ class How:
 
     config: SearchConfig
     n_best: int
+    alignments: bool
     want_weights: bool
     batch: int
     sampling: Sampling | None
@@ -93,7 +94,7 @@ class Translator:
         self.device = next(model.parameters()).device
         self._wording = Wording(src_tokenizer, tgt_tokenizer, tgt_language)
         self._ready, self._n_workers = ready, workers
-        self._workers: Workers[_Job, Carried] | None = None
+        self._workers: Workers[_Job, list[list[Candidate]]] | None = None
 
     @classmethod
     def load(
@@ -219,16 +220,14 @@ class Translator:
             raise UsageError(what, "raise --beam")
         words = isinstance(self.tgt_tokenizer, Words)
         batch = batch or (256 if self.device.type == "cuda" else 64)
-        how = How(config, n_best, alignments or words, batch, sampling)
+        how = How(config, n_best, alignments, alignments or words, batch, sampling)
         beginnings = [sound(text).strip(" ") for text in prefixes or [""] * len(lines)]
         parts = [
             [self._placed(part, (number, j), prefix if j == 0 else "") for j, part in enumerate(self._parts(line))]
             for number, (line, prefix) in enumerate(zip(lines, beginnings, strict=True), first_line)
         ]
         units = [part for of_line in parts for part in of_line]
-        found = self._search(units, how)
-        say = self._wording
-        candidates = iter([say.candidates(unit, best, alignments) for unit, best in zip(units, found, strict=True)])
+        say, candidates = self._wording, iter(self._candidates(units, how))
         joined = [
             say.joined(line, of_line, list(islice(candidates, len(of_line))), alignments, prefix)
             for line, of_line, prefix in zip(lines, parts, beginnings, strict=True)
@@ -263,8 +262,8 @@ class Translator:
 
     # --- the search ---------------------------------------------------------------------------------------------------
 
-    def _search(self, units: list[Part], how: How) -> list[list[Hypothesis]]:
-        """The hypotheses of every unit; longest first, so that a lack of memory shows at once."""
+    def _candidates(self, units: list[Part], how: How) -> list[list[Candidate]]:
+        """What is found for every unit, as text; longest first, so that a lack of memory shows at once."""
         order = sorted(range(len(units)), key=lambda i: -len(units[i].ids))
         batches = list[list[int]]()
         while order:
@@ -272,28 +271,26 @@ class Translator:
             n_rows = max(1, min(how.batch, _BATCH_TOKENS // n_tokens))
             batches.append(order[:n_rows])
             order = order[n_rows:]
-        found: list[list[Hypothesis]] = [[] for _ in units]
+        found: list[list[Candidate]] = [[] for _ in units]
         jobs = [([units[i] for i in rows], how) for rows in batches]
         for rows, bests in zip(batches, self._do(jobs), strict=True):
             for i, best in zip(rows, bests, strict=True):
                 found[i] = best
         return found
 
-    def _do(self, jobs: list[_Job]) -> list[list[list[Hypothesis]]]:
+    def _do(self, jobs: list[_Job]) -> list[list[list[Candidate]]]:
         """All batches, by several processes where there are several batches."""
         if self._n_workers < 2 or len(jobs) < 2:
             return [self._do_one(job) for job in jobs]
         if self._workers is None:
-            self._workers = Workers(self._n_workers, self._do_and_carry, lambda: torch.set_num_threads(1))
-        return [arrived(found) for found in self._workers.map(jobs)]
+            self._workers = Workers(self._n_workers, self._do_one, lambda: torch.set_num_threads(1))
+        return self._workers.map(jobs)
 
-    def _do_one(self, job: _Job) -> list[list[Hypothesis]]:
+    def _do_one(self, job: _Job) -> list[list[Candidate]]:
         rows, how = job
         with self._in_use():
-            return self._search_rows(rows, how)
-
-    def _do_and_carry(self, job: _Job) -> Carried:
-        return carried(self._do_one(job))
+            found = self._search_rows(rows, how)
+        return [self._wording.candidates(part, best, how.alignments) for part, best in zip(rows, found, strict=True)]
 
     def _in_use(self) -> AbstractContextManager[None]:
         """The model's matrices, where they were made ready."""

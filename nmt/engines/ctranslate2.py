@@ -110,7 +110,7 @@ class CTranslate2Translator(Translator):
             raise ModelError(f"{folder}: CTranslate2 cannot load it: {fault}", _AGAIN) from fault
         return cls(engine, recipe, src, tgt)
 
-    def _search(self, units: list[Part], how: How) -> list[list[Hypothesis]]:
+    def _candidates(self, units: list[Part], how: How) -> list[list[Candidate]]:
         """Sentences of one length go together: each has the greatest length of its own, and there is no padding."""
         if how.sampling is not None or any(part.prefix_ids for part in units):
             what = "--engine ctranslate2 goes without --sample and --prefix"
@@ -123,10 +123,11 @@ class CTranslate2Translator(Translator):
             for at in range(0, len(rows), how.batch):
                 some = rows[at : at + how.batch]
                 waiting.append((some, self._start([units[i].ids for i in some], n_pieces, config, how)))
-        found: list[list[Hypothesis]] = [[] for _ in units]
+        found: list[list[Candidate]] = [[] for _ in units]
         for rows, results in waiting:
             for i, result in zip(rows, self._finish(results), strict=True):
-                found[i] = [self._hypothesis(*one) for one in result]
+                hypotheses = [self._hypothesis(*one) for one in result]
+                found[i] = self._wording.candidates(units[i], hypotheses, how.alignments)
         return found
 
     def _start(self, rows: Sequence[Sequence[int]], n_pieces: int, config: SearchConfig, how: How) -> list[Any]:

@@ -1,10 +1,7 @@
 """What every way of searching gives."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -27,22 +24,3 @@ class Hypothesis:
     token_log_probs: list[float]
     ended: bool
     alignment: Tensor | None = field(default=None, compare=False)
-
-
-Carried = list[list[tuple[Hypothesis, NDArray[np.float32] | None]]]
-"""What was found for a batch, on its way to another process: alignments as numpy has them, since torch would send each
-in a file of its own.
-"""
-
-
-def carried(found: list[list[Hypothesis]]) -> Carried:
-    """The hypotheses of a batch, to be sent."""
-    return [
-        [(replace(h, alignment=None), None if h.alignment is None else h.alignment.numpy()) for h in of_row]
-        for of_row in found
-    ]
-
-
-def arrived(found: Carried) -> list[list[Hypothesis]]:
-    """What was sent."""
-    return [[replace(h, alignment=None if a is None else torch.from_numpy(a)) for h, a in of_row] for of_row in found]
