@@ -17,10 +17,11 @@ from nmt.batch import EOS, SPECIALS, Batch, padded_batch
 from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
 from nmt.models.initialize import initialize
+from nmt.models.meta import on_meta
 from nmt.recipe import Recipe, SearchConfig
 from nmt.recipe_file import load_recipe
 from nmt.search.beam import search
-from nmt.training.cost import batch_cost, on_meta
+from nmt.training.cost import batch_cost
 from nmt.training.loss import batch_loss
 from nmt.training.optim import build_optimizer
 

@@ -27,6 +27,7 @@ from nmt.errors import ModelError, UsageError
 from nmt.model_header import DAMAGED, FORMAT, KEY, NEEDS, metadata_of, read_whole, recipe_of, short
 from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
+from nmt.models.meta import Unfilled, on_meta
 from nmt.recipe import Recipe
 
 MAX_TOKENIZER = 256 << 20
@@ -98,7 +99,7 @@ def read_model(path: Path) -> ModelFile:
 
 def build(model_file: ModelFile, device: torch.device | str = "cpu") -> Seq2Seq:
     """The model itself on a device, in evaluation mode, computing in the type of the recipe's compute.dtype."""
-    with torch.device(device):
+    with torch.device(device), Unfilled():
         model = build_model(model_file.recipe.model, model_file.src_tokenizer.n_ids, model_file.tgt_tokenizer.n_ids)
     own = _expected(model)
     with torch.no_grad():
@@ -169,7 +170,7 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
 def _outline(path: Path, recipe: Recipe, src: Tokenizer, tgt: Tokenizer) -> Seq2Seq:
     """The recipe's model on the meta device: names, shapes and types without the numbers."""
     try:
-        with torch.device("meta"):
+        with on_meta():
             return build_model(recipe.model, src.n_ids, tgt.n_ids)
     except (RuntimeError, OverflowError, TypeError) as fault:  # what torch says to sizes beyond 2^63
         raise ModelError(f"{path}: its recipe asks for sizes that no machine has", DAMAGED) from fault

@@ -12,10 +12,11 @@ import torch
 
 from nmt.errors import UsageError
 from nmt.models.build import build_model
+from nmt.models.meta import on_meta
 from nmt.ops.choose import choose_device, training_dtype
 from nmt.processes import cores
 from nmt.recipe import Recipe
-from nmt.training.cost import batch_cost, on_meta, product_rate
+from nmt.training.cost import batch_cost, product_rate
 from nmt.training.fitting import planned_tokens
 from nmt.training.forms import choose_layout, with_dtype
 from nmt.training.optim import slots

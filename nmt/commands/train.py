@@ -19,6 +19,7 @@ from nmt.model_file import ModelFile, read_model, write_model
 from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
 from nmt.models.initialize import initialize
+from nmt.models.meta import on_meta
 from nmt.ops.choose import choose_device, training_dtype, translation_dtype
 from nmt.processes import cores, place
 from nmt.recipe import Recipe
@@ -28,7 +29,6 @@ from nmt.talk import Silence
 from nmt.training import checkpoint
 from nmt.training.agreement import hold_alike
 from nmt.training.allocator import forget_shapes, keep_memory
-from nmt.training.cost import on_meta
 from nmt.training.distributed import Group, join
 from nmt.training.fitting import fitting_tokens
 from nmt.training.forms import Forms, choose_forms, with_dtype

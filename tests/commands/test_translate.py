@@ -525,6 +525,20 @@ def test_a_run_its_file_and_the_newest_run_are_the_same(run: Path, monkeypatch: 
     assert said[-1] == "model: runs/small" or "model: runs/small" in said
 
 
+def test_the_first_line_does_not_wait_for_torchs_compiler(run: Path) -> None:
+    """It takes longer to load than everything else together, and nothing here is compiled by it."""
+    program = """
+import sys
+from pathlib import Path
+from nmt.translator import Translator
+print([found.translation for found in Translator.load(Path(sys.argv[1]), device="cpu").translate(["w1 w2"])])
+assert "torch._dynamo" not in sys.modules
+"""
+    command = [sys.executable, "-c", program, str(run / "model.safetensors")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+
+
 def test_without_a_compiler_it_says_so_once_and_translates_alike(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outs, said = [], list[str]()
     for why in ("", "there is no C compiler here; install gcc or clang"):

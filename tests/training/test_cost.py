@@ -12,9 +12,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from nmt.batch import Batch
 from nmt.models.build import build_model
 from nmt.models.contract import Memory, Seq2Seq, State, Step
+from nmt.models.meta import on_meta
 from nmt.ops import linear
 from nmt.recipe_models import BahdanauConfig, TransformerConfig
-from nmt.training.cost import Cost, batch_cost, on_meta, product_rate
+from nmt.training.cost import Cost, batch_cost, product_rate
 from tests.properties.kinds import N_SRC, N_TGT, VARIANTS, build
 
 B, L = 5, 7  # sentences, and their pieces on either side
@@ -140,7 +141,8 @@ def test_the_compiler_is_not_loaded_for_it() -> None:
 import sys
 from nmt.models.build import build_model
 from nmt.recipe_models import TransformerConfig
-from nmt.training.cost import batch_cost, on_meta
+from nmt.models.meta import on_meta
+from nmt.training.cost import batch_cost
 
 def cost():
     with on_meta():
