@@ -50,7 +50,7 @@ NEVER = [
 ]
 
 # What is in models/ besides the papers' own files.
-NOT_A_PAPER = {"contract", "build", "initialize"}
+NOT_A_PAPER = {"contract", "build", "meta", "initialize"}
 
 # Third-party packages: where they may be imported; those not listed, in the groups below.
 GROUND_PACKAGES = {"pydantic", "pydantic_core", "ruamel"}
