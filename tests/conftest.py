@@ -22,7 +22,7 @@ if not torch.cuda.is_available():
 def shared_data() -> Path:
     """The folder of parallel text beside the project; tests that ask for it are skipped where it is not there."""
     root = Path(__file__).resolve().parent.parent
-    folder = Path(os.environ.get("NMT_SHARED_DATA", root.parent / "shared" / "data"))
+    folder = Path(os.environ.get("NMT_SHARED_DATA") or root.parent / "shared" / "data")
     if not folder.is_dir():
         pytest.skip(f"no folder {folder}: NMT_SHARED_DATA names the one with the parallel text")
     return folder.resolve()

@@ -45,8 +45,9 @@ def test_people_are_told_what_a_model_is(tmp_path: Path) -> None:
         f"  kind              bahdanau, 3,016 parameters (F32, {size:.1f} kB)",
         "  vocabulary        24 source ids, 24 target ids: bpe, one vocabulary",
         "  longest           11 source pieces; longer lines are translated in parts",
-        "  search            beam 3, length_formula gnmt, length_penalty 0.6, coverage_penalty 0.0, no_repeat_ngram 0, "
-        "repetition_penalty 1.0, min_len_ratio 0.0, max_len_ratio 2.0, max_len_extra 5",
+        "  search            beam 3, width narrowing, length_formula gnmt, length_penalty 0.6, "
+        "coverage_penalty 0.0, no_repeat_ngram 0, repetition_penalty 1.0, min_len_ratio 0.0, max_len_ratio 2.0, "
+        "max_len_extra 5",
         "  run               small, mean of updates 100, 1,200",
         "  began with        parent.safetensors (sha256 fedcba987654)",
         "  data              5f60f49a770bacb4",
