@@ -9,6 +9,7 @@ import re
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -269,17 +270,23 @@ def _unknown_key_hint(path: Path, section: type[BaseModel], schema: type[BaseMod
     return f"its keys: {', '.join(_keys(section))}"
 
 
-def _all_paths(section: type[BaseModel], path: Path = ()) -> Iterator[Path]:
+@cache
+def _all_paths(schema: type[BaseModel]) -> tuple[Path, ...]:
+    """Of every key there is: walked once, for thousands of faults may ask."""
+    return tuple(_paths_below(schema, ()))
+
+
+def _paths_below(section: type[BaseModel], path: Path) -> Iterator[Path]:
     for name, field in section.model_fields.items():
         yield (*path, name)
         for option in _type(field.annotation).options:
             if isinstance(option, type) and issubclass(option, BaseModel):
-                yield from _all_paths(option, (*path, name))
+                yield from _paths_below(option, (*path, name))
 
 
 def _named_in(message: str, path: Path, schema: type[BaseModel]) -> tuple[Path, ...]:
     """The keys that a message names, below the section that it is about."""
-    known = set(_all_paths(schema))
+    known = _all_paths(schema)
     plain = tuple(part for part in path if isinstance(part, str))
     words = [tuple(word.rstrip(".").split(".")) for word in re.findall(r"[a-z_][a-z_.]*", message)]
     return tuple((*path, *parts) for parts in words if (*plain, *parts) in known)

@@ -18,7 +18,6 @@ from nmt.errors import UsageError
 from nmt.recipe import Recipe
 from nmt.recipe_faults import value_faults
 from nmt.recipe_file import dump_recipe, load_recipe, recipe_schema
-from tests.yardstick import slowness
 
 SMALL = """\
 name: small
@@ -334,12 +333,10 @@ def test_sizes_for_each_side_come_back(recipe_path: Path) -> None:
 
 
 def test_thousands_of_faults_are_counted_and_not_printed(recipe_path: Path) -> None:
-    before = slowness()
     start = time.process_time()
     printed = faults(recipe_path, SMALL + "".join(f"kez{i}: 1\n" for i in range(5000)))
-    taken = time.process_time() - start
     assert len([line for line in printed if line.startswith("error")]) == 21
-    assert taken < 3.0 * max(before, slowness())
+    assert time.process_time() - start < 3
 
 
 # --- scalars ----------------------------------------------------------------------------------------------------------
@@ -524,12 +521,10 @@ BOMBS = {
 
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_bombs_are_refused_within_a_second(recipe_path: Path, bomb: str) -> None:
-    before = slowness()
     start = time.process_time()
     faults(recipe_path, BOMBS[bomb])
-    taken = time.process_time() - start
     # Under a tracer, as for coverage, every line of the scanner costs several times as much.
-    assert taken < (1.0 if sys.gettrace() is None else 5.0) * max(before, slowness())
+    assert time.process_time() - start < (1.0 if sys.gettrace() is None else 5.0)
 
 
 HOSTILE = [

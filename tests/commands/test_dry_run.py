@@ -10,7 +10,6 @@ import torch
 from nmt.commands.dry_run import LENGTH, Plan, dry_run
 from nmt.recipe import Recipe
 from nmt.recipe_file import load_recipe
-from tests.yardstick import slowness
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 MAIN = RECIPES / "en-fr-bahdanau.yaml"
@@ -153,7 +152,6 @@ def test_threads_are_left_as_they_were() -> None:
 
 
 def test_it_is_quick_for_large_models_too() -> None:
-    before = slowness()
     started = time.process_time()
     dry_run(load_recipe(RECIPES / "papers" / "bahdanau2015-en-fr.yaml"))
-    assert time.process_time() - started < 3 * max(before, slowness())
+    assert time.process_time() - started < 3

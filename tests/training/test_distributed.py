@@ -277,7 +277,7 @@ def test_a_killed_process_ends_the_others_with_its_name(rank: int, warm: Warm, a
     started = time.monotonic()
     codes = wait(processes)
     assert (codes[rank], codes[1 - rank]) == (-signal.SIGKILL, 5)
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 15
     words = processes[1 - rank].stderr
     assert f"error: process {rank} of 2 (pid {processes[rank].pid} on " in words or "lost touch" in words
     resumes(warm, tmp_path, alone)
@@ -301,7 +301,7 @@ def test_a_process_that_hangs_ends_the_training_within_its_limit(
     started = time.monotonic()
     assert processes[1 - rank].wait() == 5
     assert processes[rank].wait() == -signal.SIGKILL
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 12
     assert said(processes).count("error: ") == 1
     assert f"error: process {rank} of 2 (pid {processes[rank].pid} on " in processes[1 - rank].stderr
     assert " has kept the others waiting for 2 seconds\n  see what it is at" in processes[1 - rank].stderr
@@ -393,7 +393,7 @@ def test_under_torchrun_a_process_that_dies_or_hangs_is_named_once(
     os.kill(int(children[1]), number)
     started = time.monotonic()
     words = process.communicate()[1]
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 20
     assert words.count("error: ") == 1
     assert f"error: process 1 of 2 (pid {children[1]} on " in words
     assert "exitcode  : 5" in words
