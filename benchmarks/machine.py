@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from nmt.processes import cores
+from nmt.processor import facts, instructions
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,9 +42,5 @@ def commit() -> str:
 
 def processor() -> str:
     """The processor's name, and what of it matters for bfloat16."""
-    facts: dict[str, str] = {}
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        key, _, value = line.partition(":")
-        facts[key.strip()] = value.strip()
-    units = [unit for unit in ("avx512_bf16", "amx_bf16") if unit in facts.get("flags", "").split()]
-    return ", ".join([facts.get("model name", platform.machine()), *units])
+    units = [unit for unit in ("avx512_bf16", "amx_bf16") if unit in instructions()]
+    return ", ".join([facts().get("model name", platform.machine()), *units])

@@ -7,8 +7,6 @@ import os
 import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from nmt.errors import EnvironmentFault, NmtError, UsageError
 from nmt.ops import additive, packed
+from nmt.processor import instructions
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -34,19 +33,7 @@ def fast_bfloat16(device: torch.device) -> bool:
     """
     if device.type != "cpu":
         return True
-    if not torch.backends.mkldnn.is_available():
-        return False
-    return _cpu_has_bfloat16()
-
-
-@cache
-def _cpu_has_bfloat16() -> bool:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return False
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "").split()
-    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+    return torch.backends.mkldnn.is_available() and not instructions().isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def training_dtype(asked: str, device: torch.device) -> str:

@@ -29,6 +29,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from nmt.processor import facts, instructions
+
 _SOURCE = Path(__file__).with_suffix(".c")
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-shared", "-fPIC")
 _WIDE = "-mprefer-vector-width=512"
@@ -239,9 +241,8 @@ def _folder() -> Path:
 
 def _name(compiler: str) -> str:
     """A hash of all that the library's instructions depend on: a home folder may be shared by unlike machines."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    processor = [line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))][:3]
-    told = [_SOURCE.read_text(), compiler, *_flags(), platform.machine(), platform.processor(), *processor]
+    processor = facts().get("model name", platform.processor()), *sorted(instructions())
+    told = [_SOURCE.read_text(), compiler, *_flags(), platform.machine(), *processor]
     return hashlib.sha256("\0".join(told).encode()).hexdigest()[:16]
 
 

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from nmt.errors import EnvironmentFault
 from nmt.ops.native import library, native_for, using
+from nmt.processor import facts
 
 Precision = Literal["float32", "bfloat16", "int8"]
 
@@ -51,12 +51,8 @@ def packing_pays() -> bool:
 @cache
 def onednn_is_faster() -> bool:
     """Whether float32 products are faster through oneDNN: on AMD's processors, where this torch can be asked for it."""
-    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
-        return False
-    try:
-        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
+    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return there and facts().get("vendor_id") == "AuthenticAMD"
 
 
 class Ready:

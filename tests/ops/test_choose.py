@@ -40,7 +40,7 @@ def test_a_cpu_has_fast_bfloat16_where_torch_sees_instructions_for_it() -> None:
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_auto_is_the_type_that_is_fast_and_a_named_one_stays(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose, "_cpu_has_bfloat16", lambda: fast)
+    monkeypatch.setattr(choose, "instructions", lambda: frozenset({"avx2"} | ({"amx_bf16"} if fast else set())))
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     assert choose.training_dtype("auto", CPU) == ("bfloat16" if fast else "float32")
     assert choose.training_dtype("auto", CUDA) == choose.translation_dtype(CUDA, "auto") == "bfloat16"
