@@ -104,8 +104,7 @@ def _search(
 
     total = torch.full((src.shape[0], K), -torch.inf, device=device)
     total[:, 0] = 0.0  # the K rows of a sentence are the same one at first
-    if K > 1 and device.type == "cpu":
-        stepper.living = torch.arange(0, total.numel(), K)
+    stepper.living = np.arange(K)[None].repeat(len(src), 0) == 0
     room = torch.full((src.shape[0],), K, dtype=torch.int64, device=device)  # hypotheses that have not ended, at most
     wide = books.wide
     sentence = books.active  # of each position in the batch
@@ -125,16 +124,16 @@ def _search(
         living = living[staying]
         if len(living) == 0:
             break
-        looked_at = np.zeros(total.shape, dtype=bool)
-        looked_at[living] = report.total[staying] > -np.inf
+        alive = np.zeros(total.shape, dtype=bool)
+        alive[living] = report.total[staying] > -np.inf
         parent, token, total, room = chosen.parent, chosen.token, chosen.total, chosen.room
         sentences = None
         if len(living) <= _CROWD * len(sentence):
             sentence = sentence[living]
             sentences = torch.from_numpy(living).to(device)
             parent, token, total, room = (x[sentences] for x in (parent, token, total, room))
-            looked_at, living = looked_at[living], np.arange(len(living))
-        stepper.follow(token, Going(sentences, parent if K > 1 else None), looked_at)
+            alive, living = alive[living], np.arange(len(living))
+        stepper.follow(token, Going(sentences, parent if K > 1 else None), alive)
     return books.close()
 
 

@@ -65,7 +65,6 @@ class Books:
         lengths = range(int(self.max_len.max()) + 1)
         self.divisors = np.array([length_divisor(config, max(n, 1)) for n in lengths], dtype=np.float32)
         self.pools: list[list[_Leaf]] = [[] for _ in n_pieces]
-        self.n_ended = np.zeros(len(n_pieces), dtype=np.int64)  # leaves of each pool that ended by themselves
         # One array a step over all sentences, written where the sentence was still searched.
         self.parents: list[Ints] = []
         self.tokens: list[Ints] = []
@@ -83,13 +82,12 @@ class Books:
             sentence = self.active[i]
             score = (self.totals[sentence, row] + log_prob) / divisor + report.cover[i, row]
             self.pools[sentence].append(_Leaf(float(score), t, int(row), float(log_prob), True))
-        np.add.at(self.n_ended, self.active[positions], 1)
 
         best = report.total[:, 0]
         reachable = best / divisor if self.wide else self.reachable(best, self.max_len[self.active])
         enough = self.K if self.wide else self.n_best
         over = (t >= self.max_len[self.active]) | np.isneginf(best)
-        filled = self.n_ended[self.active]
+        filled = np.array([len(self.pools[sentence]) for sentence in self.active])
         for i in np.nonzero(over & (filled == 0))[0].tolist():
             self._cut(i, int(self.active[i]), t, report)
         going = ~over

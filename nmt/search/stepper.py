@@ -78,7 +78,8 @@ class Stepper:
         self.prev = torch.full((self.B * K,), BOS, dtype=torch.int64, device=src.device)
         self.limits = Limits(config, prefix)
         self._attended: Tensor | None = None  # (B, K, S), summed over steps
-        self.living: Tensor | None = None  # (R',) rows that anybody will look at, None for all
+        self.living: NDArray[np.bool_] | None = None
+        """(B, K): at whose outlook anybody will look, None for all."""
 
     def step(self, n: int = 0) -> Outlook:
         """One position on, with the n best pieces of each hypothesis. UsageError where coverage is asked of a model
@@ -109,7 +110,8 @@ class Stepper:
 
     def _survey(self, features: Tensor, n: int, weights: Tensor | None, cover: Tensor | None) -> Outlook:
         """Of the rows that live alone: the vocabulary is the widest of a step's products."""
-        R, rows = len(features), self.living
+        R, living = len(features), self.living
+        rows = None if living is None or living.all() else torch.from_numpy(np.flatnonzero(living))
         logits = self.model.project(features if rows is None else features[rows]).float()
         values, ids, log_z = survey(logits, min(n, logits.shape[1]))
         if rows is not None:
@@ -119,10 +121,8 @@ class Stepper:
         return Outlook(logits, log_z, values, ids, weights, cover, ordered=True)
 
     def follow(self, token: Tensor, going: Going, living: NDArray[np.bool_] | None = None) -> None:
-        """Goes on with the pieces `token` (B', K) after the hypotheses that go on; of these, `living` (B', K) says at
-        whose outlook anybody will look, None for all.
-        """
-        self.living = None if living is None or living.all() else torch.from_numpy(np.flatnonzero(living))
+        """Goes on with the pieces `token` (B', K) after the hypotheses that go on, of which these are `living`."""
+        self.living = living
         rows = going.rows(self.K)
         if going.sentences is not None:
             self.memory = select_rows(self.memory, going.sentences)
