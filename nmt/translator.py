@@ -143,7 +143,7 @@ class Translator:
 
     @property
     def why_plain(self) -> str:
-        """On a CPU without the compiled functions of ops/native.py, why that is; else empty."""
+        """On a CPU that could not have the compiled functions of ops/native.py, why that is; else empty."""
         return self._ready.why_plain if self._ready else ""
 
     @classmethod

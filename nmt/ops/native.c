@@ -1,8 +1,8 @@
 /* What a search on a CPU does between its matrix products, each as one pass over memory that stays in the cache:
    ops/native.py has the functions' meaning, and the plain forms in torch that they equal.
 
-   Every result is a function of its own row alone, summed in a fixed order: neighbours in a batch change nothing. Written
-   with the vector types that gcc and clang share, which they turn into what the processor has. */
+   Every result is a function of its own row alone, summed in a fixed order: neighbours in a batch change nothing.
+   Written with the vector types that gcc and clang share, which they turn into what the processor has. */
 
 #include <math.h>
 #include <stdint.h>
@@ -91,7 +91,8 @@ static inline void store_some(float *x, V v, int64_t n) { memcpy(x, &v, (size_t)
 /* --- exp ------------------------------------------------------------------------------------------------------------
 
    e^x = 2^n e^r with n the integer nearest to x / ln 2 and r = x - n ln 2 in [-0.35, 0.35], where the series of e^r up
-   to r^6 / 6! is off by 1.2e-7 at most, a float32's last bit. For x <= 0; below -87 it is 0, as after float32's smallest normal number. */
+   to r^6 / 6! is off by 1.2e-7 at most, a float32's last bit. For x <= 0; below -87, where float32's normal numbers
+   end, it is 0. */
 
 static inline V exponential(V x)
 {
@@ -121,7 +122,7 @@ static inline float largest_of(const float *x, int64_t n)
     return largest_lane(found);
 }
 
-/* --- logits --------------------------------------------------------------------------------------------------------- */
+/* --- logits ------------------------------------------------------------------------------------------------------- */
 
 static inline float log_sum_exp(const float *x, int64_t n, float top)
 {
@@ -168,7 +169,8 @@ static inline void top_n(const float *x, int64_t size, int64_t n, float *best, i
         if (x[i] > best[n - 1]) insert(x[i], i, n, n, best, where);
 }
 
-/* log sum_j exp(x_j) of each of R rows of n numbers, `stride` apart. Not finite where a row has a NaN or no finite sum. */
+/* log sum_j exp(x_j) of each of R rows of n numbers, `stride` apart. Not finite where a row has a NaN or no finite
+   sum. */
 void nmt_log_normalizer(const float *x, int64_t R, int64_t n, int64_t stride, float *out)
 {
     for (int64_t row = 0; row < R; row++)
@@ -193,7 +195,7 @@ void nmt_survey(const float *x, int64_t R, int64_t size, int64_t stride, int64_t
     }
 }
 
-/* --- products of 8 bits --------------------------------------------------------------------------------------------- */
+/* --- products of 8 bits ------------------------------------------------------------------------------------------- */
 
 /* q = round(x / s) + 128 with s = max |x| / 127 for each of R rows of I numbers. */
 void nmt_quantize(const float *x, int64_t R, int64_t I, int64_t stride, uint8_t *q, float *scales)
@@ -239,7 +241,7 @@ void nmt_requantize(float *y, int64_t R, int64_t O, const float *scales, const f
     }
 }
 
-/* --- attention ------------------------------------------------------------------------------------------------------ */
+/* --- attention ---------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     int64_t batch, head, position;
@@ -333,8 +335,8 @@ static inline __attribute__((always_inline)) void attend_one(
 /* softmax(scale q k^T) v for B sentences, H heads of Q queries that share G heads of N keys and values of C numbers.
 
    Strides count numbers, C lie side by side. keep: bytes (or none), not 0 where a query may look. writers: none, or for
-   each sentence and query N numbers w, position j then being that at w times `between` beyond it. rows: none, or for each
-   sentence the one in whose place its keys and values lie. weights (B, H, Q, N),
+   each sentence and query N numbers w, position j then being that at w times `between` beyond it. rows: none, or for
+   each sentence the one in whose place its keys and values lie. weights (B, H, Q, N),
    out (B, Q, H, C), both written whole. A query that sees nothing has NaN. */
 void nmt_attend(const float *q, Strides qs, const float *k, Strides ks, const float *v, Strides vs,
                 const uint8_t *keep, Strides seen, int64_t seen_key,

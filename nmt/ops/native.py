@@ -228,7 +228,8 @@ def library() -> tuple[Native | None, str]:
             _compile(compiler, path)
         return Native(path), ""
     except (OSError, subprocess.SubprocessError, AttributeError) as error:
-        return None, f"{compiler} made no library of native.c: {str(error).splitlines()[0]}"
+        told = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) and error.stderr else str(error)
+        return None, f"{compiler} made no library of native.c: {told.splitlines()[0]}"
 
 
 def _folder() -> Path:

@@ -61,7 +61,7 @@ class Ready:
     def __init__(self, model: nn.Module, precision: Precision, plain: bool = False) -> None:
         """The parameters of the model must neither change nor go from now on. plain: without ops/native.py."""
         self.precision: Precision = precision
-        self.native, self.why_plain = (None, "compute.kernels is plain") if plain else library()
+        self.native, self.why_plain = (None, "") if plain else library()
         self._owned = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
         self._matrices: dict[tuple[int, ...], _Floats | _Bytes] = {}
 
