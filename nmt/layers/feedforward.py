@@ -30,11 +30,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) -> (..., D) in its dtype."""
-        if (
-            self.smooth is None
-            and not self.training
-            and (made := ready_rectified(x, self.inner, self.outer)) is not None
-        ):
+        if self.smooth is None and (made := ready_rectified(x, self.inner, self.outer)) is not None:
             return made
         matrix, bias = self.inner.weight, self.inner.bias
         hidden = self.smooth(linear(x, matrix, bias)) if self.smooth else linear_relu(x, matrix, bias)  # (..., M)

@@ -104,7 +104,7 @@ def _search(
 
     total = torch.full((src.shape[0], K), -torch.inf, device=device)
     total[:, 0] = 0.0  # the K rows of a sentence are the same one at first
-    stepper.living = np.arange(K)[None].repeat(len(src), 0) == 0
+    stepper.living = np.tile(np.arange(K) == 0, (len(src), 1))
     room = torch.full((src.shape[0],), K, dtype=torch.int64, device=device)  # hypotheses that have not ended, at most
     wide = books.wide
     sentence = books.active  # of each position in the batch
