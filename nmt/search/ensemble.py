@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from nmt.models.contract import Memory, Seq2Seq, State, Step
+from nmt.ops.ready import Survey
+from nmt.ops.top import survey
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,10 @@ class Ensemble(Seq2Seq):
     def project(self, features: Tensor) -> Tensor:
         """The features: they are log-probabilities already."""
         return features
+
+    def survey(self, features: Tensor, n: int) -> Survey:
+        """Of the features themselves."""
+        return features, *survey(features, min(n, features.shape[1]))
 
     @contextmanager
     def settled(self) -> Iterator[None]:

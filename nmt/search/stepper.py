@@ -13,7 +13,7 @@ from nmt.batch import BOS, EOS, PAD
 from nmt.errors import ModelError, UsageError
 from nmt.models.contract import Going, Seq2Seq, follow, select_rows
 from nmt.ops.native import native_for
-from nmt.ops.top import largest, log_normalizer, survey
+from nmt.ops.top import largest, log_normalizer
 from nmt.recipe import SearchConfig
 from nmt.search.limits import Limits
 from nmt.search.penalty import coverage
@@ -112,8 +112,7 @@ class Stepper:
         """Of the rows that live alone: the vocabulary is the widest of a step's products."""
         R, living = len(features), self.living
         rows = None if living is None or living.all() else torch.from_numpy(np.flatnonzero(living))
-        logits = self.model.project(features if rows is None else features[rows]).float()
-        values, ids, log_z = survey(logits, min(n, logits.shape[1]))
+        logits, values, ids, log_z = self.model.survey(features if rows is None else features[rows], n)
         if rows is not None:
             values = values.new_zeros((R, values.shape[1])).index_copy_(0, rows, values)
             ids = torch.full((R, ids.shape[1]), PAD).index_copy_(0, rows, ids)
