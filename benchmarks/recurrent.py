@@ -166,7 +166,8 @@ class _Theirs:
             )
             for command in commands
         ]
-        assert not any([process.wait() for process in running])
+        codes = [process.wait() for process in running]
+        assert not any(codes)
         took = time.perf_counter() - began
         written = [(self.job.out / f"found.{i}").read_text().splitlines() for i in range(n)]
         assert [len(one) for one in written] == [len(share) for share in shares]
