@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.models.contract import Memory, Seq2Seq, State, Step
+from nmt.ops.listed import chosen
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,10 @@ class Ensemble(Seq2Seq):
     def project(self, features: Tensor) -> Tensor:
         """The features: they are log-probabilities already."""
         return features
+
+    def project_listed(self, features: Tensor, ids: Tensor, owners: Tensor) -> Tensor:
+        """Those that are listed."""
+        return chosen(features, ids, owners)
 
     @contextmanager
     def settled(self) -> Iterator[None]:
