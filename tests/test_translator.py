@@ -254,13 +254,14 @@ def test_models_of_different_vocabularies_are_refused(path: Path, tmp_path: Path
 def lexicon_at(path: Path, pieces: dict[str, list[str]], common: list[str]) -> Path:
     """A lexicon of the small model's words."""
     words = bahdanau().src_tokenizer
+    sha256 = hashlib.sha256(words.to_bytes()).hexdigest()
     rows = [[i for word in pieces.get(one, ()) for i in words.encode([word])[0]] for one in words.pieces(range(24))]
     Lexicon(
         np.array([i for row in rows for i in row], np.int32),
         np.array([0, *itertools.accumulate(map(len, rows))], np.int64),
         np.array([*range(4), *words.encode([" ".join(common)])[0]], np.int32),
         24,
-        (hashlib.sha256(words.to_bytes()).hexdigest(),) * 2,
+        (sha256, sha256),
     ).write(path)
     return path
 
