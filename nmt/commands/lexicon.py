@@ -16,7 +16,7 @@ from nmt.model_file import read_model
 from nmt.recipe import Recipe
 
 ALIGN_FROM = 1_000_000
-"""Training pairs that are aligned, at most: of them candidates are likely to be seen, and more cost hours."""
+"""Training pairs that are aligned, at most: more would find few candidates, and take long."""
 
 Say = Callable[[str], None]
 

@@ -48,7 +48,8 @@ class Shortlist:
         owners = self._owners(features, rows, K)
         logits = model.project_listed(features, self.ids, owners).float()
         values, places, log_z = survey(logits, min(n, logits.shape[1]))
-        return logits, values, self.ids[owners].gather(1, places).clamp(min=PAD), log_z
+        pieces = self.ids.flatten()[places.add_(owners[:, None] * self.ids.shape[1])]
+        return logits, values, pieces.clamp_(min=PAD), log_z
 
     def logits(self, model: Seq2Seq, features: Tensor, K: int) -> Tensor:
         """(R, V), -inf for what is not on the list: of the features (R, D) of all hypotheses."""
