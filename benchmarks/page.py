@@ -233,8 +233,51 @@ def translating(result: Result) -> str:
     )
 
 
+def recurrent(result: Result) -> str:
+    """Sentences a second of our recurrent models and of the other program's, and their ratio round by round."""
+    rows = [["attention", "beam", "program", "sentences/s", "parameters", "at once", "processes", "nmt is"]]
+    for run in result["runs"]:
+        own = {key: run[key] for key in ("model", "beam")}
+        ours = next(r for r in result["runs"] if {**own, "system": "nmt"}.items() <= r.items())
+        rates, setting = run["sentences_per_second"], run["setting"]
+        times = [mine / theirs for mine, theirs in zip(ours["sentences_per_second"], rates, strict=True)]
+        rows.append(
+            [
+                run["model"],
+                str(run["beam"]),
+                run["system"],
+                _spread(rates),
+                _millions([run]),
+                str(setting["batch"]),
+                f"{setting['processes']}, {setting['threads']} thread{'s' * (setting['threads'] > 1)} each",
+                "" if run is ours else f"{median(times):.2f} times ({min(times):.2f} to {max(times):.2f})",
+            ]
+        )
+    made = result["settings"]
+    return markdown(rows) + (
+        f"\n\n{made['time']}, commit {made['commit']}, {made['processor']}, float32, {made['rounds']} rounds, torch "
+        f"{made['torch']}; OpenNMT-py {made['version']}."
+    )
+
+
+def invariance(result: Result) -> str:
+    """How many lines came out otherwise, and how many of these were near-ties."""
+    rows = [["precision", "beam", "beside batches of 64", "other lines", "of these near-ties", "largest gap"]]
+    for run in result["runs"]:
+        gap = f"{run['largest_gap']:.1e}" if run["different"] else ""
+        told = (run["precision"], run["beam"], run["beside"], run["different"], run["near_ties"], gap)
+        rows.append([str(value) for value in told])
+    made = result["settings"]
+    return markdown(rows) + (
+        f"\n\n{made['time']}, commit {made['commit']}, {made['processor']}, {made['sentences']:,} sentences, torch "
+        f"{made['torch']}."
+    )
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "translate": translating,
+    "recurrent": recurrent,
+    "invariance": invariance,
     "peers-speed": speed,
     "peers-loss": loss,
     "train-variants": variants,

@@ -256,8 +256,11 @@ def _did_you_mean(word: str | None) -> str:
 def _unknown_key_hint(path: Path, section: type[BaseModel], schema: type[BaseModel]) -> str:
     if now := RENAMED.get(dotted(path)):
         return f"it is called {now} now"
-    key = str(path[-1])
-    elsewhere = [dotted(found) for found in _all_paths(schema) if found[-1] == key]
+    key, known = str(path[-1]), _all_keys(schema)
+    here = tuple(part for part in path if isinstance(part, str))
+    if kinds := list(dict.fromkeys(kind for other in known.get(here, ()) for kind in kinds_of(other))):
+        return f"{key} goes with kind: {_listed(kinds)}; here there are {', '.join(_keys(section))}"
+    elsewhere = [dotted(found) for found in known if found[-1] == key]
     near = _near(key, _keys(section))
     if near and not elsewhere:
         return _did_you_mean(near)
@@ -271,22 +274,25 @@ def _unknown_key_hint(path: Path, section: type[BaseModel], schema: type[BaseMod
 
 
 @cache
-def _all_paths(schema: type[BaseModel]) -> tuple[Path, ...]:
-    """Of every key there is: walked once, for thousands of faults may ask."""
-    return tuple(_paths_below(schema, ()))
+def _all_keys(schema: type[BaseModel]) -> dict[Path, list[type[BaseModel]]]:
+    """Every key there is and the sections that have it: walked once, for thousands of faults may ask."""
+    found: dict[Path, list[type[BaseModel]]] = {}
+    for path, section in _keys_below(schema, ()):
+        found.setdefault(path, []).append(section)
+    return found
 
 
-def _paths_below(section: type[BaseModel], path: Path) -> Iterator[Path]:
+def _keys_below(section: type[BaseModel], path: Path) -> Iterator[tuple[Path, type[BaseModel]]]:
     for name, field in section.model_fields.items():
-        yield (*path, name)
+        yield (*path, name), section
         for option in _type(field.annotation).options:
             if isinstance(option, type) and issubclass(option, BaseModel):
-                yield from _paths_below(option, (*path, name))
+                yield from _keys_below(option, (*path, name))
 
 
 def _named_in(message: str, path: Path, schema: type[BaseModel]) -> tuple[Path, ...]:
     """The keys that a message names, below the section that it is about."""
-    known = _all_paths(schema)
+    known = _all_keys(schema)
     plain = tuple(part for part in path if isinstance(part, str))
     words = [tuple(word.rstrip(".").split(".")) for word in re.findall(r"[a-z_][a-z_.]*", message)]
     return tuple((*path, *parts) for parts in words if (*plain, *parts) in known)

@@ -642,6 +642,8 @@ def test_another_kind_drops_the_keys_that_only_the_old_one_has(recipe_path: Path
         ("model.kind=bahdanua", "model.kind must be bahdanau", "did you mean: bahdanau"),
         ("train.schedule={kind: noam, warmup_update: 3}", "train.schedule.warmup_update is not a key of Noam",
          "did you mean: warmup_updates"),
+        ("train.schedule={kind: noam, patience: 3}", "train.schedule.patience is not a key of Noam",
+         "patience goes with kind: plateau; here there are kind, warmup_updates, d_model"),
         ("train.batch_tokens=null", "train: give one of batch_tokens and batch_sentences", None),
         ("train.lr", "an override is written key=value", "for example: --set train.lr=3e-4"),
         ("=3", "an override is written key=value", None),

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.toolkits.text import Text
@@ -15,6 +16,11 @@ def _noam(job: Job, width: int) -> float:
 
 
 def _opennmt(job: Job, batch: int) -> list[str]:
+    return train_with(job, batch, {})
+
+
+def train_with(job: Job, batch: int, changes: Mapping[str, object]) -> list[str]:
+    """The command that trains a job's model with other values for some of its settings."""
     text, words = job.text.folder, str(job.text.folder / "words.counted")
     values: dict[str, object] = {
         "data": {
@@ -77,7 +83,7 @@ def _opennmt(job: Job, batch: int) -> list[str]:
         "share_embeddings": True,
         "learning_rate": _noam(job, 512),
     }
-    file = config(job, "opennmt.yaml", values | (transformer if job.task == "transformer" else recurrent))
+    file = config(job, "opennmt.yaml", values | (transformer if job.task == "transformer" else recurrent) | {**changes})
     return launch(job, "opennmt", 1, job.script("onmt_train"), "-config", file)
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from nmt.ops.native import native_for
 
-_ROOM = 16
-"""Positions that a cache begins with; where they are not enough it doubles."""
+_ROOM = 16, 64
+"""Positions that a cache begins with, at least and at most; where they are not enough it doubles."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Cache:
 
     keys, values (A, G, N, K, C): room for A sentences and N positions of K hypotheses; with what lies beyond `held`
     nothing is said. rows (B,) int64: where each sentence lies among the A; None where they are the B in their order.
-    Sentences that leave are copied away from only once half of the room is theirs.
+    Sentences that leave are copied away from only once half of the room is theirs, or, where compiled functions look
+    up rows by themselves (ops/native.py), once more room is needed.
 
     In inference mode a step writes into the tensors it was given, so a cache is good for one next step; elsewhere it
     copies them, and autograd can follow.
@@ -60,9 +61,12 @@ class Cache:
     rows: Tensor | None = None
 
     @classmethod
-    def empty(cls, B: int, K: int, G: int, C: int, like: Tensor) -> Self:
-        """For B sentences with K hypotheses each, on the device and in the dtype of `like`."""
-        return cls(like.new_empty((B, G, _ROOM, K, C)), like.new_empty((B, G, _ROOM, K, C)))
+    def empty(cls, B: int, K: int, G: int, C: int, like: Tensor, room: int = 0) -> Self:
+        """For B sentences with K hypotheses each, on the device and in the dtype of `like`, and at first for about
+        `room` positions.
+        """
+        room = max(_ROOM[0], min(room, _ROOM[1]))
+        return cls(like.new_empty((B, G, room, K, C)), like.new_empty((B, G, room, K, C)))
 
     def append(self, keys: Tensor, values: Tensor) -> Self:
         """With one position more, (B, G, K, C) each."""
@@ -105,7 +109,8 @@ class Cache:
             return self
         rows = going.sentences if self.rows is None else self.rows[going.sentences]
         staying = dataclasses.replace(self, rows=rows)
-        return staying._with_room() if 2 * len(rows) <= len(self.keys) else staying
+        leaving = 2 * len(rows) <= len(self.keys) and native_for(self.keys) is None
+        return staying._with_room() if leaving else staying
 
     def _with_room(self) -> Self:
         """What of it is needed, with room for as much again."""
@@ -113,7 +118,7 @@ class Cache:
 
         def copied(used: Tensor) -> Tensor:
             B, G, _, K, C = used.shape
-            new = used.new_empty((B, G, max(_ROOM, 2 * n), K, C))
+            new = used.new_empty((B, G, max(_ROOM[0], 2 * n), K, C))
             new[:, :, :n] = used
             return new
 
@@ -125,8 +130,8 @@ class Cache:
 class Sources:
     """Keys and values of the encoder's output for one layer, (A, G, S, C) each.
 
-    rows (B,) int64: where each sentence lies among the A; None where they are the B in their order. As in a cache,
-    sentences that leave are copied away from once half of the room is theirs.
+    rows (B,) int64: where each sentence lies among the A; None where they are the B in their order. Sentences that
+    leave are copied away from once half of the room is theirs, and never where compiled functions look up rows.
     """
 
     keys: Tensor
@@ -143,7 +148,8 @@ class Sources:
             return self
         rows = going.sentences if self.rows is None else self.rows[going.sentences]
         staying = dataclasses.replace(self, rows=rows)
-        return staying if 2 * len(rows) > len(self.keys) else type(self)(*staying.apart())
+        leaving = 2 * len(rows) <= len(self.keys) and native_for(self.keys) is None
+        return type(self)(*staying.apart()) if leaving else staying
 
 
 @dataclass(frozen=True)

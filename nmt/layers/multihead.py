@@ -140,8 +140,10 @@ class SelfAttention(SelfProjections):
         return self.merge(attend(query, seen.keys, seen.values, keep, dropout, self.kernels.packed_attend))
 
     def start(self, B: int, K: int, like: Tensor) -> Cache:
-        """Nothing seen yet by K hypotheses of each of B sentences, on the device and in the dtype of `like`."""
-        return Cache.empty(B, K, self.n_kv_heads, self.d_head, like)
+        """Nothing seen yet by K hypotheses of each of B sentences whose source `like` (B, G, S, C) is: on its device,
+        in its dtype, with room for a translation that is a little longer.
+        """
+        return Cache.empty(B, K, self.n_kv_heads, self.d_head, like, room=like.shape[2] * 5 // 4 + 4)
 
     def step(self, x: Tensor, past: Cache, keep: Ancestry, turn: Tensor | None = None) -> tuple[Tensor, Cache]:
         """One position of K hypotheses, x (B, K, D), after those of `past` -> (B, K, D), and the past with it.

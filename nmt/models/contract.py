@@ -21,6 +21,8 @@ from nmt.layers.weight_norm import WeightNormLinear
 from nmt.ops.choose import PLAIN, Kernels
 from nmt.ops.linear import linear, wide
 from nmt.ops.listed import listed
+from nmt.ops.ready import Survey, ready_survey
+from nmt.ops.top import survey
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,17 @@ class Seq2Seq(nn.Module, ABC):
         """
         weight, bias = self.projection.weight, self.projection.bias
         return listed(features, weight, bias, ids, owners).to(wide(features.dtype))
+
+    def survey(self, features: Tensor, n: int) -> Survey:
+        """What `project` makes of features (R, D), looked through: the n largest logits of each row, or all, largest
+        first, where they stand, and the row's log of the sum of exp.
+        """
+        n = min(n, self.projection.weight.shape[0])
+        found = ready_survey(features, self.projection.weight, self.projection.bias, n)
+        if found is not None:
+            return found
+        logits = self.project(features).float()
+        return logits, *survey(logits, n)
 
 
 Record = TypeVar("Record")

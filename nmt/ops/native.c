@@ -183,12 +183,22 @@ void nmt_largest(const float *x, int64_t R, int64_t size, int64_t stride, int64_
     for (int64_t row = 0; row < R; row++) top_n(x + row * stride, size, n, values + row * n, ids + row * n);
 }
 
-/* Both, while the row is at hand. */
-void nmt_survey(const float *x, int64_t R, int64_t size, int64_t stride, int64_t n, float *values, int64_t *ids,
-                float *normalizers)
+static inline void rescale(float *restrict y, int64_t n, float scale, const float *restrict bias)
+{
+    if (bias)
+        for (int64_t j = 0; j < n; j++) y[j] = y[j] * scale + bias[j];
+    else
+        for (int64_t j = 0; j < n; j++) y[j] = y[j] * scale;
+}
+
+/* Both, while the row is at hand; where there are scales, of what it is times its scale plus the bias, if there is
+   one, which is then written in its place. */
+void nmt_survey(float *x, int64_t R, int64_t size, int64_t stride, const float *scales, const float *bias, int64_t n,
+                float *values, int64_t *ids, float *normalizers)
 {
     for (int64_t row = 0; row < R; row++) {
-        const float *at = x + row * stride;
+        float *at = x + row * stride;
+        if (scales) rescale(at, size, scales[row], bias);
         top_n(at, size, n, values + row * n, ids + row * n);
         /* A NaN that stands first is never passed: then the first is not the largest, and no number comes of it. */
         normalizers[row] = log_sum_exp(at, size, values[row * n]);
@@ -225,19 +235,23 @@ void nmt_dequantize(float *y, int64_t R, int64_t O, const float *scales, const f
                 float sum = at[j] * scale + bias[j];
                 at[j] = sum > 0.0f ? sum : 0.0f;
             }
-        else if (bias)
-            for (int64_t j = 0; j < O; j++) at[j] = at[j] * scale + bias[j];
         else
-            for (int64_t j = 0; j < O; j++) at[j] = at[j] * scale;
+            rescale(at, O, scale, bias);
     }
 }
 
-/* What the rectified rows of nmt_dequantize are as whole numbers again, as nmt_quantize has it; y is spoilt. */
+/* What the rectified rows of nmt_dequantize are as whole numbers again, q = round(x / s) with s = max x / 255: none of
+   them is below 0, so they have all of 8 bits. y is spoilt. */
 void nmt_requantize(float *y, int64_t R, int64_t O, const float *scales, const float *bias, uint8_t *q, float *found)
 {
     for (int64_t row = 0; row < R; row++) {
+        const float *at = y + row * O;
         nmt_dequantize(y + row * O, 1, O, scales + row, bias, 1);
-        nmt_quantize(y + row * O, 1, O, O, q + row * O, found + row);
+        float top = largest_of(at, O);
+        float scale = (top < 1e-30f ? 1e-30f : top) / 255.0f, inverse = 1.0f / scale;
+        found[row] = scale;
+        uint8_t *restrict to = q + row * O;
+        for (int64_t j = 0; j < O; j++) to[j] = (uint8_t)(int32_t)(at[j] * inverse + 0.5f);
     }
 }
 

@@ -47,7 +47,7 @@ _P, _N = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS = {
     "nmt_log_normalizer": [_P, _N, _N, _N, _P],
     "nmt_largest": [_P, _N, _N, _N, _N, _P, _P],
-    "nmt_survey": [_P, _N, _N, _N, _N, _P, _P, _P],
+    "nmt_survey": [_P, _N, _N, _N, _P, _P, _N, _P, _P, _P],
     "nmt_requantize": [_P, _N, _N, _P, _P, _P, _P],
     "nmt_quantize": [_P, _N, _N, _N, _P, _P],
     "nmt_dequantize": [_P, _N, _N, _P, _P, ctypes.c_int],
@@ -90,14 +90,25 @@ class Native:
         self._library.nmt_largest(logits.data_ptr(), R, V, logits.stride(0), n, values.data_ptr(), ids.data_ptr())
         return values, ids
 
-    def survey(self, logits: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
-        """`largest` and `log_normalizer` at once: values and ids (R, n), and (R, 1)."""
+    def survey(
+        self, logits: Tensor, n: int, scales: Tensor | None = None, bias: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`largest` and `log_normalizer` at once: values and ids (R, n), and (R, 1). Where scales (R, 1) are given, of
+        what `dequantize_` makes of the logits, in place.
+        """
         R, V = logits.shape
         assert 0 < n <= V
         values, found = logits.new_empty((R, n)), logits.new_empty((R, 1))
         ids = torch.empty((R, n), dtype=torch.int64)
         self._library.nmt_survey(
-            *(logits.data_ptr(), R, V, logits.stride(0), n),
+            *(
+                logits.data_ptr(),
+                R,
+                V,
+                logits.stride(0),
+                *(None if x is None else x.data_ptr() for x in (scales, bias)),
+                n,
+            ),
             *(values.data_ptr(), ids.data_ptr(), found.data_ptr()),
         )
         return values, ids, found
@@ -116,7 +127,7 @@ class Native:
         return y
 
     def requantized(self, y: Tensor, scales: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """`quantized` of what `dequantize_` gives with relu; y is spoilt."""
+        """What `dequantize_` gives with relu as whole numbers, 0 for 0, and their scales (R, 1); y is spoilt."""
         assert y.is_contiguous()
         numbers, found = torch.empty(y.shape, dtype=torch.uint8), torch.empty_like(scales)
         self._library.nmt_requantize(

@@ -24,6 +24,8 @@ from nmt.ops.native import library, native_for, using
 from nmt.processor import facts
 
 Precision = Literal["float32", "bfloat16", "int8"]
+Survey = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Logits (R, V), the n largest of each row and where they stand (R, n), and the log of its sum of exp (R, 1)."""
 
 _ZERO = 128
 """What stands for 0 among the unsigned numbers that the processor's instruction takes for x."""
@@ -97,7 +99,7 @@ class Ready:
             return None
         numbers, scales = native.quantized(rows)
         numbers, scales = native.requantized(first.sums(numbers), scales, inner.bias)
-        y = native.dequantize_(second.sums(numbers), scales, outer.bias, relu=False)
+        y = native.dequantize_(second.sums(numbers, zero=0), scales, outer.bias, relu=False)
         return y.view(*x.shape[:-1], y.shape[-1])
 
     def listed(self, x: Tensor, matrix: Tensor, bias: Tensor | None, ids: Tensor, owners: Tensor) -> Tensor | None:
@@ -116,6 +118,19 @@ class Ready:
             whole = _whole(matrix.detach(), scales)
             rows = self._rows[key] = whole, scales[:, 0].contiguous(), whole.sum(1, dtype=torch.int32)
         return native.listed_bytes(native.quantized(x), rows, bias, ids, owners)
+
+    def survey(self, x: Tensor, matrix: Tensor, bias: Tensor | None, n: int) -> Survey | None:
+        """Of `product` with x (R, I) in whole numbers, looked through while its rows are at hand; None where this is
+        not for that.
+        """
+        if self.precision != "int8" or (native := native_for(x)) is None:
+            return None
+        found = self._found(x, matrix)
+        if not isinstance(found, _Bytes):
+            return None
+        numbers, scales = native.quantized(x)
+        logits = found.sums(numbers)
+        return logits, *native.survey(logits, n, scales, bias)
 
     def _found(self, x: Tensor, matrix: Tensor) -> "_Floats | _Bytes | None":
         if self.precision == "float32" and not packing_pays():
@@ -153,6 +168,12 @@ def ready_listed(x: Tensor, matrix: Tensor, bias: Tensor | None, ids: Tensor, ow
     return None if ready is None or torch.is_grad_enabled() else ready.listed(x, matrix, bias, ids, owners)
 
 
+def ready_survey(x: Tensor, matrix: Tensor, bias: Tensor | None, n: int) -> Survey | None:
+    """By the matrices in use; None where none are, or as `Ready.survey` says."""
+    ready = _ACTIVE.get()
+    return None if ready is None or torch.is_grad_enabled() else ready.survey(x, matrix, bias, n)
+
+
 class _Floats:
     """A matrix (O, I) in oneDNN's layout, in its own type."""
 
@@ -186,10 +207,10 @@ class _Bytes:
         y = y.mul_(scales) if bias is None else torch.addcmul(bias, y, scales)
         return (y.relu_() if relu else y).view(*x.shape[:-1], y.shape[-1])
 
-    def sums(self, numbers: Tensor) -> Tensor:
-        """Whole numbers (R, I) uint8 times the matrix, scaled for each output: (R, O) float32."""
+    def sums(self, numbers: Tensor, zero: int = _ZERO) -> Tensor:
+        """Whole numbers (R, I) uint8, less zero, times the matrix, scaled for each output: (R, O) float32."""
         return torch.ops.onednn.qlinear_pointwise(
-            numbers, 1.0, _ZERO, self.packed, self.scales, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
+            numbers, 1.0, zero, self.packed, self.scales, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
 
 

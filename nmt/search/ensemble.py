@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from nmt.models.contract import Memory, Seq2Seq, State, Step
 from nmt.ops.listed import chosen
+from nmt.ops.ready import Survey
+from nmt.ops.top import survey
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,10 @@ class Ensemble(Seq2Seq):
     def project_listed(self, features: Tensor, ids: Tensor, owners: Tensor) -> Tensor:
         """Those that are listed."""
         return chosen(features, ids, owners)
+
+    def survey(self, features: Tensor, n: int) -> Survey:
+        """Of the features themselves."""
+        return features, *survey(features, min(n, features.shape[1]))
 
     @contextmanager
     def settled(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nmt.batch import PAD
 from nmt.models.contract import Seq2Seq
+from nmt.ops.ready import Survey
 from nmt.ops.top import survey
 
 
@@ -39,11 +40,9 @@ class Shortlist:
         """Of the sentences (N,) int64."""
         return Shortlist(self.ids[sentences], self.n_ids)
 
-    def survey(
-        self, model: Seq2Seq, features: Tensor, rows: Tensor | None, K: int, n: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Logits (N, W), the n best of each row with their pieces (N, n), and the normaliser (N, 1) of the row, as
-        ops.top.survey has them; of the features (N, D) of the hypotheses rows (N,), None for all, K a sentence.
+    def survey(self, model: Seq2Seq, features: Tensor, rows: Tensor | None, K: int, n: int) -> Survey:
+        """As `Seq2Seq.survey`, of the logits (N, W) of each row's list, with pieces for where they stand; the features
+        (N, D) are of the hypotheses rows (N,), None for all, K a sentence.
         """
         owners = self._owners(features, rows, K)
         logits = model.project_listed(features, self.ids, owners).float()

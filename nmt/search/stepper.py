@@ -13,7 +13,7 @@ from nmt.batch import BOS, EOS, PAD
 from nmt.errors import ModelError, UsageError
 from nmt.models.contract import Going, Seq2Seq, follow, select_rows
 from nmt.ops.native import native_for
-from nmt.ops.top import largest, log_normalizer, survey
+from nmt.ops.top import largest, log_normalizer
 from nmt.recipe import SearchConfig
 from nmt.search.limits import Limits
 from nmt.search.penalty import coverage
@@ -123,8 +123,7 @@ class Stepper:
         rows = None if living is None or living.all() else torch.from_numpy(np.flatnonzero(living))
         features = features if rows is None else features[rows]
         if self.shortlist is None:
-            logits = self.model.project(features).float()
-            values, ids, log_z = survey(logits, min(n, logits.shape[1]))
+            logits, values, ids, log_z = self.model.survey(features, n)
         else:
             logits, values, ids, log_z = self.shortlist.survey(self.model, features, rows, self.K, n)
         if rows is not None:

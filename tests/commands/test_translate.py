@@ -697,6 +697,29 @@ def test_head_ends_it_quietly(run: Path) -> None:
     assert b"Traceback" not in errors
 
 
+def test_several_at_once_leave_the_model_as_it_is_and_read_a_fifo_like_a_file(run: Path, tmp_path: Path) -> None:
+    def state() -> list[tuple[str, int, int]]:
+        files = sorted(path for path in run.rglob("*"))
+        return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+
+    before, (file, fifo) = state(), (tmp_path / "lines", tmp_path / "fifo")
+    file.write_bytes(b"".join(b"w%d w3\n" % (i % 20) for i in range(50)))
+    os.mkfifo(fifo)
+    with process(run) as one, process(run) as other, subprocess.Popen(["cp", str(file), str(fifo)]):
+        for child, source in ((one, file), (other, fifo)):
+            assert child.stdin is not None
+            child.stdin.write(source.read_bytes())
+            child.stdin.close()
+        found = []
+        for child in (one, other):
+            assert child.stdout is not None
+            found.append(child.stdout.read())
+    assert found[0] == found[1]
+    assert found[0].count(b"\n") == 50
+    assert (one.returncode, other.returncode) == (0, 0)
+    assert state() == before
+
+
 # --- progress ---------------------------------------------------------------------------------------------------------
 
 

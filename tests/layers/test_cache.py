@@ -55,6 +55,11 @@ def test_sentences_that_leave_are_copied_away_from_when_they_are_half() -> None:
         four = more.follow(Going(torch.tensor([0, 2, 4, 6])))
         assert (len(four.keys), four.rows) == (4, None)
         assert torch.equal(four.apart()[1], more.apart()[1][::2])
+        if (native := library()[0]) is not None:  # it looks rows up by itself
+            with using(native):
+                same = more.follow(Going(torch.tensor([0, 2, 4, 6])))
+            assert same.keys is more.keys
+            assert torch.equal(same.apart()[1], four.apart()[1])
 
 
 @pytest.mark.parametrize("compiled", [True, False])

@@ -90,6 +90,31 @@ def test_a_row_of_zeros_stays_zero(made: Native) -> None:
     assert made.quantized(torch.zeros(1, 20))[0].tolist() == [[128] * 20]
 
 
+@pytest.mark.parametrize("O", SIZES)
+def test_what_is_rectified_has_all_of_eight_bits(made: Native, O: int) -> None:  # noqa: E741
+    y, scales, bias = rows(7, O).contiguous(), torch.linspace(0.1, 2, 7)[:, None].contiguous(), torch.linspace(-1, 1, O)
+    y[3] = -100.0  # nothing is left of it
+    truth = torch.addcmul(bias, y, scales).relu()
+    numbers, found = made.requantized(y.clone(), scales, bias)
+    some = truth.amax(1) > 0
+    torch.testing.assert_close(found[some], truth.amax(1, keepdim=True)[some] / 255)
+    error = numbers.double() * found.double() - truth.double()
+    assert bool((error.abs() <= 0.5001 * found).all())
+    assert numbers.amax(1)[some].unique().tolist() == [255]
+    assert numbers[3].unique().tolist() == [0]
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_survey_of_what_is_scaled_first(made: Native, biased: bool) -> None:
+    y, scales = rows(5, 300).contiguous(), torch.linspace(0.1, 2, 5)[:, None].contiguous()
+    bias = torch.linspace(-1, 1, 300) if biased else None
+    logits = made.dequantize_(y.clone(), scales, bias, relu=False)
+    found = made.survey(y, 7, scales, bias)
+    for one, other in zip(found, made.survey(logits.clone(), 7), strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(y, logits)
+
+
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("biased", [False, True])
 def test_scales_and_bias_come_back(made: Native, relu: bool, biased: bool) -> None:

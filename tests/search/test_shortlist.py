@@ -12,7 +12,8 @@ from torch import Tensor
 from nmt.batch import EOS, pad_rows
 from nmt.errors import ModelError
 from nmt.models.contract import Seq2Seq
-from nmt.ops.ready import Ready
+from nmt.ops.ready import Ready, Survey
+from nmt.ops.top import survey
 from nmt.recipe import SearchConfig
 from nmt.search.beam import search
 from nmt.search.ensemble import Ensemble
@@ -46,11 +47,14 @@ def limited(model: Seq2Seq, pieces: list[int]) -> Iterator[None]:
         logits = whole(features)
         return torch.full_like(logits, -torch.inf).index_copy(1, torch.tensor(pieces), logits[:, pieces])
 
-    model.project = project  # type: ignore[method-assign]
+    def looked_through(features: Tensor, n: int) -> Survey:
+        return project(features), *survey(project(features), min(n, N))
+
+    vars(model).update(project=project, survey=looked_through)
     try:
         yield
     finally:
-        del model.project  # pyright: ignore[reportAttributeAccessIssue]
+        del vars(model)["project"], vars(model)["survey"]
 
 
 def assert_same(found: list[Hypothesis], truth: list[Hypothesis]) -> None:
