@@ -1,5 +1,6 @@
 """The host's side of beam search: back-pointers, pools of finished hypotheses, and the rule that ends a sentence."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,6 +129,31 @@ class Books:
         if report.weights is not None:
             self.weights.append(spread(report.weights))
         self.totals[self.active] = report.total
+
+    def adopt(
+        self, sentences: NDArray[np.int64], history: Ints, pool: Sequence[NDArray], weights: Floats | None
+    ) -> None:
+        """Takes over what search/board.py has kept of these sentences (N,): history (t, 3, N, K), the fields of its
+        pool, (N, K) each, and attention (t, N, K, S).
+        """
+        nothing = (len(self.pools), self.K)
+        for steps, dtype in ((self.parents, np.int32), (self.tokens, np.int32), (self.log_probs, np.float32)):
+            steps += [np.zeros(nothing, dtype=dtype) for _ in range(len(history) - len(steps))]
+        for t, (parents, tokens, log_probs) in enumerate(history):
+            self.parents[t][sentences] = parents
+            self.tokens[t][sentences] = tokens
+            self.log_probs[t][sentences] = log_probs.view(np.float32)
+        if weights is not None:
+            more = range(len(weights) - len(self.weights))
+            self.weights += [np.zeros((*nothing, weights.shape[-1]), dtype=np.float32) for _ in more]
+            for t, looked in enumerate(weights):
+                self.weights[t][sentences] = looked
+        for sentence, *fields in zip(sentences.tolist(), *(field.tolist() for field in pool), strict=True):
+            self.pools[sentence] = [
+                _Leaf(score, t, row, log_prob, token == EOS, token)
+                for score, t, row, log_prob, token in zip(*fields, strict=True)
+                if score > -np.inf
+            ]
 
     def close(self) -> list[list[Hypothesis]]:
         """The hypotheses of every sentence, best first; of equal scores the first that ended leads (a stable sort)."""
