@@ -11,7 +11,7 @@ another order. What it cannot decide (`Board.again`) it leaves to `search`, sent
 `left_to_the_host` says so.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -38,9 +38,15 @@ _EVERY, _LEAD = 4, 2
 step that nobody needs costs as much as any other, a look some bytes.
 """
 _SENTENCES = (1, 4, 16, 32, 64, 128, 256, 512, 1024)
-"""Sentences of a board; beyond, multiples of the last. From 16 down a step is all latency, so there are few."""
+"""Sentences of a board; beyond, multiples of the last. From 16 down a step is all latency, so these are few."""
+_FEWEST_POSITIONS = 16
+"""Source positions of a board; beyond, it doubles. More of them cost little in a step, another shape a recording."""
 _FEWEST_STEPS = 32
 """Steps that the first board has room for; where they are not enough it doubles."""
+_WORTH = 64
+"""Looks at which a smaller board would have been enough before one is recorded. By arithmetic, not measured: recording
+takes about a hundred steps' time, and each look stands for `_EVERY` steps that would have been a third faster.
+"""
 _KEPT_SHARE = 1 / 4
 """Of the device's memory, what boards may take that are kept for later batches."""
 
@@ -91,6 +97,7 @@ class DeviceSearch:
         """
         self.model, self.record, self.why_eager = model, record, ""
         self._kept: OrderedDict[tuple[object, ...], _Lane] = OrderedDict()
+        self._wanted = Counter[tuple[object, ...]]()
         self._settled: ExitStack | None = None
 
     @classmethod
@@ -156,7 +163,7 @@ class DeviceSearch:
             if len(living) == 0:
                 break
             fewer = _sentences(len(living))
-            if 2 * fewer <= B:
+            if 2 * fewer <= B and self._worth_it(fewer, lane.board, advancing):
                 left.append(_leave(lane.board, t, sentences, done))
                 rows = np.concatenate([living, np.full(fewer - len(living), np.argmax(done))])
                 sentences = np.where(np.arange(fewer) < len(living), sentences[rows], -1)
@@ -169,8 +176,7 @@ class DeviceSearch:
         """A board with room for T steps that is what the source is, and a step recorded for it where that can be."""
         divisors = np.pad(books.divisors, (0, max(0, T + 1 - len(books.divisors))), mode="edge")[: T + 1]
         there = torch.from_numpy(divisors).to(source.t.device, non_blocking=True)
-        tables = source.weights, source.attended, source.prefix
-        key = (*source.shape[:3], T, *advancing.keywords.items(), *(table is None for table in tables))
+        key = _key(len(source.total), T, source, advancing)
         lane = self._kept.get(key)
         if lane is None:
             board = source.like_it(T)
@@ -184,6 +190,12 @@ class DeviceSearch:
             self._kept.move_to_end(key)
         lane.board.take(source, there)
         return lane
+
+    def _worth_it(self, fewer: int, board: Board, advancing: partial[None]) -> bool:
+        """Whether those that are still searched go on on a board for that many."""
+        key = _key(fewer, board.shape[3], board, advancing)
+        self._wanted[key] += 1
+        return self.record is None or bool(self.why_eager) or key in self._kept or self._wanted[key] >= _WORTH
 
     def _recorded(self, lane: _Lane) -> _Lane:
         """With its step recorded; as it is where that fails, now and from now on."""
@@ -206,6 +218,12 @@ class DeviceSearch:
         room = _KEPT_SHARE * torch.cuda.get_device_properties(device).total_memory
         while len(self._kept) > 1 and sum(kept.board.size for kept in self._kept.values()) > room:
             self._kept.popitem(last=False)
+
+
+def _key(B: int, T: int, board: Board, advancing: partial[None]) -> tuple[object, ...]:
+    """What boards for B sentences and T steps have in common with this one, if they can take its place."""
+    tables = board.weights, board.attended, board.prefix
+    return B, *board.shape[1:3], T, *advancing.keywords.items(), *(table is None for table in tables)
 
 
 def _opening(
@@ -260,10 +278,10 @@ def _sentences(n: int) -> int:
 
 
 def _positions(n: int) -> int:
-    """Source positions of a board, for n: 8, 12, 16, 24, 32, 48, ..., a third of them padding at most."""
-    size = 8
+    """Source positions of a board, for n."""
+    size = _FEWEST_POSITIONS
     while size < n:
-        size = size * 3 // 2 if size & (size - 1) == 0 else size * 4 // 3
+        size *= 2
     return size
 
 

@@ -21,19 +21,20 @@ class Recorder:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._pool: Any = None
+        self._stream: torch.cuda.Stream | None = None
 
     def __call__(self, work: Work) -> Work:
         """As `Record`: the work must be the same operations on the same memory every time, and ask for no number."""
-        if self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
-        here = torch.cuda.current_stream(self._device)
-        side = torch.cuda.Stream(self._device)  # what is recorded must have run before, and not on the default stream
+        if self._stream is None:
+            self._pool, self._stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(self._device)
+        # What is recorded must have run before, on the stream that it is recorded from, which is not the default one.
+        here, side = torch.cuda.current_stream(self._device), self._stream
         side.wait_stream(here)
         with torch.cuda.stream(side):
             for _ in range(_WARM):
                 work()
         here.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local"):
             work()
         return graph.replay

@@ -41,6 +41,7 @@ of_every_model = pytest.mark.parametrize("name", VARIANTS)
 def test_every_model_finds_the_same(name: str, beam: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the first board's room; twice, so that boards that were written on are used again."""
     monkeypatch.setattr(device, "_FEWEST_STEPS", 8)
+    monkeypatch.setattr(device, "_WORTH", 1)
     model, config = build(VARIANTS[name]), SearchConfig(beam=beam, min_len_ratio=2.0)
     kept, wanted = DeviceSearch(model, rehearsed), search(model, SRC, config, n_best=beam)
     for _ in range(2):

@@ -100,10 +100,8 @@ def test_sentences_that_are_done_leave_and_boards_are_few(n: int) -> None:
     assert n < 17 or len(shapes) > 1
 
 
-def test_positions_are_rounded_up_by_a_half_at_most() -> None:
-    sizes = [device._positions(n) for n in range(1, 1000)]
-    assert sorted(set(sizes))[:6] == [8, 12, 16, 24, 32, 48]
-    assert all(n <= size <= max(8, 1.5 * n) for n, size in enumerate(sizes, 1))
+def test_positions_are_rounded_up_to_powers_of_two() -> None:
+    assert [device._positions(n) for n in (1, 16, 17, 33, 100)] == [16, 16, 32, 64, 128]
 
 
 def test_sentences_beyond_the_largest_board_are_rounded_up_too() -> None:
@@ -111,7 +109,8 @@ def test_sentences_beyond_the_largest_board_are_rounded_up_too() -> None:
 
 
 @pytest.mark.parametrize("model", [Table(20, 1, end=1.0), TinyGRU(20)], ids=["table", "gru"])
-def test_boards_that_are_kept_serve_other_batches(model: Seq2Seq) -> None:
+def test_boards_that_are_kept_serve_other_batches(model: Seq2Seq, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_WORTH", 1)
     kept, config = DeviceSearch(model, rehearsed), SearchConfig(beam=3, max_len_extra=40)
     batches = [SENTENCES, [*SENTENCES[::-1], [5]], SENTENCES[:1], [[6, 6], *SENTENCES]]
     for number, sentences in enumerate(batches):
@@ -125,6 +124,19 @@ def test_boards_that_are_kept_serve_other_batches(model: Seq2Seq) -> None:
         assert_same(kept.search(src, other, n_best=2), search(model, src, other, n_best=2))
         assert number == 0 or len(kept._kept) <= boards + 1
     assert kept.why_eager == ""
+
+
+def test_smaller_boards_are_recorded_once_they_were_wanted_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_WORTH", 20)
+    model, config = Table(30, 2, end=1.0), SearchConfig(beam=3)
+    src = batch_of([[4 + i % 3] * (1 + i % 9) for i in range(17)])
+    kept, sizes = DeviceSearch(model, rehearsed), list[int]()
+    while len(sizes) < 15:
+        assert_same(kept.search(src, config), search(model, src, config))
+        sizes.append(len({key[0] for key in kept._kept}))
+    assert sizes[:2] == [1, 1]
+    assert sizes[-1] > 1
+    assert kept._wanted.total() > 20
 
 
 def test_where_nothing_can_be_recorded_the_same_step_runs_and_it_says_why() -> None:
