@@ -8,8 +8,12 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from nmt.batch import EOS, pad_rows
+from nmt.models.build import build_model
+from nmt.models.meta import on_meta
 from nmt.recipe import SearchConfig
 from nmt.search import device
 from nmt.search.beam import search
@@ -19,7 +23,7 @@ from nmt.search.device import DeviceSearch
 from nmt.search.ensemble import Ensemble
 from nmt.search.hypothesis import Hypothesis
 from nmt.search.stepper import at_rest, count_source
-from tests.properties.kinds import VARIANTS, build
+from tests.properties.kinds import N_TGT, VARIANTS, build
 from tests.properties.test_no_waiting import Asked, asked_by
 from tests.search.test_device import assert_same, rehearsed
 
@@ -34,10 +38,12 @@ def alone() -> Iterator[None]:
 
 
 of_every_model = pytest.mark.parametrize("name", VARIANTS)
+with_beams = pytest.mark.parametrize(
+    ("name", "beam"), [*((name, 3) for name in VARIANTS), *((name, 1) for name in VARIANTS if "," not in name)]
+)
 
 
-@of_every_model
-@pytest.mark.parametrize("beam", [1, 3])
+@with_beams
 def test_every_model_finds_the_same(name: str, beam: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the first board's room; twice, so that boards that were written on are used again."""
     monkeypatch.setattr(device, "_FEWEST_STEPS", 8)
@@ -59,14 +65,57 @@ def board_of(name: str, beam: int) -> tuple[Board, partial[None]]:
     return board, partial(advance, model, board, wide=False, enough=1)
 
 
-@of_every_model
-@pytest.mark.parametrize("beam", [1, 3])
+@with_beams
 def test_a_step_asks_for_no_number(name: str, beam: int) -> None:
     with at_rest(build(VARIANTS[name])):
         board, step = board_of(name, beam)
         step()
         assert asked_by(step) == []
         assert board.t.tolist() == [2]
+
+
+class Elsewhere(TorchDispatchMode):
+    """Refuses whatever is not on the meta device."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for part in tree_leaves((args, kwargs, made)):
+            assert not isinstance(part, torch.Tensor) or part.is_meta, f"{func} on {part.device}"
+        return made
+
+
+@of_every_model
+def test_a_step_makes_nothing_on_the_host(name: str) -> None:
+    """No tensor of it lies elsewhere than the model's, which would be a transfer that no recording may have."""
+    with on_meta():
+        model = build_model(VARIANTS[name], N_TGT, N_TGT).eval()
+    model.compute_dtype = torch.bfloat16
+    config = SearchConfig(beam=3)
+    books = Books(config, 1, *count_source(SRC), count_source(SRC)[0] * 0)
+    prefix = torch.ones((len(SRC), 2), dtype=torch.int64, device="meta")
+    for looking in (False, True):
+        with torch.no_grad(), model.settled():
+            opening = device._opening(model, SRC.to("meta"), books, prefix, looking, False)
+            board = opening.like_it(32)
+            with Elsewhere():
+                advance(model, board, wide=looking, enough=1)
+
+
+def test_what_is_made_on_the_host_is_seen() -> None:
+    with pytest.raises(AssertionError, match="on cpu"), Elsewhere():
+        torch.arange(3)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["bahdanau", "convs2s", "gnmt", "modern", "transformer"])
+@pytest.mark.parametrize("beam", [1, 3])
+def test_recorded_on_a_gpu_it_finds_the_same(name: str, beam: int) -> None:
+    model, src = build(VARIANTS[name]).to("cuda"), SRC.to("cuda")
+    config, kept = SearchConfig(beam=beam, max_len_extra=30), DeviceSearch.on(model, src.device)
+    wanted = search(model, src, config, n_best=beam)
+    for _ in range(3):
+        assert_same(kept.search(src, config, n_best=beam), wanted)
+    assert kept.why_eager == ""
 
 
 def test_a_whole_search_asks_now_and_then() -> None:
