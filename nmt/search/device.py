@@ -12,7 +12,7 @@ another order. What it cannot decide (`Board.again`) it leaves to `search`, sent
 """
 
 from collections import Counter, OrderedDict
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from nmt.batch import BOS, EOS, PAD
 from nmt.models.contract import Seq2Seq, fixed, map_tensors, tensors_of
+from nmt.ops.casts import Casts
 from nmt.recipe import SearchConfig
 from nmt.search.beam import search
 from nmt.search.board import Board, Pool, advance
@@ -98,6 +99,7 @@ class DeviceSearch:
         self.model, self.record, self.why_eager = model, record, ""
         self._kept: OrderedDict[tuple[object, ...], _Lane] = OrderedDict()
         self._wanted = Counter[tuple[object, ...]]()
+        self._casts: Casts | None = None
         self._settled: ExitStack | None = None
 
     @classmethod
@@ -120,8 +122,9 @@ class DeviceSearch:
         if self.record is not None and self._settled is None:
             self._settled = ExitStack()
             self._settled.enter_context(self.model.settled())
+            self._casts = Casts(self.model)
         try:
-            with at_rest(self.model):
+            with at_rest(self.model), self._casts.using() if self._casts else nullcontext():
                 books = Books(config, n_best, *count_source(src), count_prefix(prefix, len(src)))
                 again = self._fill(books, src, config, prefix, want_weights)
                 found = books.close()

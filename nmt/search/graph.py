@@ -10,7 +10,9 @@ Record = Callable[[Work], Work]
 """Makes of some work, which it may do a few times, the same work recorded; RuntimeError where that cannot be."""
 
 _WARM = 2
-"""Times that work is done before it is recorded: kernels are loaded, and what libraries allocate is there."""
+"""Times that work is done before it is recorded, so that kernels are loaded, and what is made once (workspaces of
+libraries, casts of parameters) is made outside of the recording.
+"""
 
 
 class Recorder:

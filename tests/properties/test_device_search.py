@@ -150,6 +150,16 @@ def test_what_was_no_number_in_one_batch_does_not_stay_for_the_next(name: str) -
     assert_same(kept.search(SRC, config), wanted)
 
 
+@pytest.mark.parametrize("name", ["bahdanau", "cho", "convs2s", "gnmt", "luong", "modern", "rnn", "transformer"])
+def test_in_bfloat16_parameters_are_cast_once_and_it_finds_the_same(name: str) -> None:
+    """The same to the bit as with casts of its own at every step."""
+    model, config = build(VARIANTS[name], torch.float32), SearchConfig(beam=1, max_len_extra=4)
+    model.compute_dtype = torch.bfloat16
+    with patch("nmt.search.device.search", wraps=search):
+        once, each = (DeviceSearch(model, record).search(SRC, config) for record in (rehearsed, None))
+    assert once == each
+
+
 def test_an_ensemble_finds_the_same() -> None:
     model = Ensemble([build(VARIANTS[name], n_tgt=13) for name in ("transformer", "bahdanau", "modern")])
     config = SearchConfig(beam=3)
