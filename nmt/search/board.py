@@ -17,44 +17,38 @@ from nmt.ops.top import largest, log_normalizer
 from nmt.search.beam import Chosen, choose
 from nmt.search.limits import force
 from nmt.search.penalty import coverage
-from nmt.search.stepper import Outlook
+from nmt.search.stepper import Outlook, bits
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Hypotheses that are finished, best first and of equal ones the first first; all (B, K).
+    """Hypotheses that are finished, best first and of equal ones the first first.
 
-    score float32, -inf where there is none; step `step`, from 1, extended its row `row` by `token`, whose
-    log-probability is `log_prob`: EOS, or another where the hypothesis was cut.
+    score  (B, K) float32, -inf where there is none
+    leaf   (B, K, 4) int32: the step, from 1, that extended the row by the token, whose log-probability is, bit by bit;
+           the token is EOS, or another where the hypothesis was cut
     """
 
     score: Tensor
-    step: Tensor
-    row: Tensor
-    log_prob: Tensor
-    token: Tensor
+    leaf: Tensor
 
     @classmethod
-    def empty(cls, B: int, K: int, device: torch.device) -> "Pool":
-        """With nothing in it."""
-        nothing, zero = torch.full((B, K), -torch.inf, device=device), torch.zeros((B, K), device=device)
-        whole = zero.to(torch.int64)
-        return cls(nothing, whole, whole, zero, whole)
+    def of(cls, score: Tensor, step: Tensor, row: Tensor, token: Tensor, log_prob: Tensor) -> "Pool":
+        """Of their parts, which broadcast to (B, K)."""
+        parts = (step.expand(score.shape), row, token, log_prob)
+        return cls(score, torch.stack([bits(part) for part in parts], 2))
 
     def with_more(self, other: "Pool") -> "Pool":
         """The K best of both, those of this one first where they are equal."""
         K = self.score.shape[1]
         score, order = torch.cat([self.score, other.score], 1).sort(dim=1, descending=True, stable=True)
-
-        def best(name: str) -> Tensor:
-            return torch.cat([getattr(self, name), getattr(other, name)], 1).gather(1, order[:, :K])
-
-        return Pool(score[:, :K], *(best(field.name) for field in fields(self)[1:]))
+        kept = order[:, :K, None].expand(-1, -1, self.leaf.shape[2])
+        return Pool(score[:, :K], torch.cat([self.leaf, other.leaf], 1).gather(1, kept))
 
     def where(self, mark: Tensor, other: "Pool") -> "Pool":
         """Sentences that are marked (B,) as in the other one."""
-        pairs = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
-        return Pool(*(torch.where(mark[:, None], theirs, own) for own, theirs in pairs))
+        leaf = torch.where(mark[:, None, None], other.leaf, self.leaf)
+        return Pool(torch.where(mark[:, None], other.score, self.score), leaf)
 
 
 @dataclass(frozen=True)
@@ -178,8 +172,8 @@ def advance(model: Seq2Seq, board: Board, *, wide: bool, enough: int, coverage_p
     reachable = best / (divisor if wide else board.limit)
     decided = (filled >= enough) & ~(pool.score[:, enough - 1] < reachable)
 
-    told = [chosen.parent.to(torch.int32), chosen.token.to(torch.int32), chosen.log_prob.view(torch.int32)]
-    board.history.index_copy_(0, board.t, torch.stack(told)[None])
+    told = torch.stack([bits(part) for part in (chosen.parent, chosen.token, chosen.log_prob)])
+    board.history.index_copy_(0, board.t, told[None])
     state = follow(step.state, Going(None, chosen.parent if K > 1 else None), K)
     after = replace(
         board,
@@ -200,14 +194,13 @@ def _ended(chosen: Chosen, total: Tensor, divisor: Tensor, t: Tensor, cover: Ten
     """The hypotheses that end at step t, where ends (B, K); cover (B, K) is the coverage term of the rows before it."""
     row, log_prob = chosen.end_parent, chosen.end_log_prob
     score = (total.gather(1, row) + log_prob) / divisor + cover.gather(1, row)
-    step = t.expand(score.shape)
-    return Pool(score.masked_fill(~ends, -torch.inf), step, row, log_prob, torch.full_like(step, EOS))
+    return Pool.of(score.masked_fill(~ends, -torch.inf), t, row, torch.full_like(row, EOS), log_prob)
 
 
 def _cut(chosen: Chosen, divisor: Tensor, t: Tensor, cover: Tensor) -> Pool:
     """The live hypotheses, as if step t were their end."""
     score = chosen.total / divisor + cover.gather(1, chosen.parent)
-    return Pool(score, t.expand(score.shape), chosen.parent, chosen.log_prob, chosen.token)
+    return Pool.of(score, t, chosen.parent, chosen.token, chosen.log_prob)
 
 
 def _rewrite(own: list[Tensor], new: list[Tensor]) -> None:

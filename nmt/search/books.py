@@ -1,6 +1,5 @@
 """The host's side of beam search: back-pointers, pools of finished hypotheses, and the rule that ends a sentence."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,10 +130,10 @@ class Books:
         self.totals[self.active] = report.total
 
     def adopt(
-        self, sentences: NDArray[np.int64], history: Ints, pool: Sequence[NDArray], weights: Floats | None
+        self, sentences: NDArray[np.int64], history: Ints, scores: Floats, leaves: Ints, weights: Floats | None
     ) -> None:
-        """Takes over what search/board.py has kept of these sentences (N,): history (t, 3, N, K), the fields of its
-        pool, (N, K) each, and attention (t, N, K, S).
+        """Takes over what search/board.py has kept of these sentences (N,): history (t, 3, N, K), its pool's scores
+        (N, K) and leaves (N, K, 4), and attention (t, N, K, S).
         """
         nothing = (len(self.pools), self.K)
         for steps, dtype in ((self.parents, np.int32), (self.tokens, np.int32), (self.log_probs, np.float32)):
@@ -148,12 +147,11 @@ class Books:
             self.weights += [np.zeros((*nothing, weights.shape[-1]), dtype=np.float32) for _ in more]
             for t, looked in enumerate(weights):
                 self.weights[t][sentences] = looked
-        for sentence, *fields in zip(sentences.tolist(), *(field.tolist() for field in pool), strict=True):
-            self.pools[sentence] = [
-                _Leaf(score, t, row, log_prob, token == EOS, token)
-                for score, t, row, log_prob, token in zip(*fields, strict=True)
-                if score > -np.inf
-            ]
+        last = leaves[:, :, 3].copy().view(np.float32)
+        for i, k in zip(*np.nonzero(scores > -np.inf), strict=True):
+            t, row, token, _ = leaves[i, k].tolist()
+            leaf = _Leaf(float(scores[i, k]), t, row, float(last[i, k]), token == EOS, token)
+            self.pools[sentences[i]].append(leaf)
 
     def close(self) -> list[list[Hypothesis]]:
         """The hypotheses of every sentence, best first; of equal scores the first that ended leads (a stable sort)."""

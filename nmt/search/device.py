@@ -13,7 +13,7 @@ another order. What it cannot decide (`Board.again`) it leaves to `search`, sent
 
 from collections import Counter, OrderedDict
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -76,6 +76,34 @@ class _Lane:
 
     board: Board
     step: Work
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What the host knows of a board's rows (B,).
+
+    sentences  the number of each one's sentence, -1: it holds none
+    done       whether that was done when the host looked last
+    places     where it comes from on the board before
+    """
+
+    sentences: NDArray[np.int64]
+    done: NDArray[np.bool_]
+    places: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, n: int, B: int) -> "_Rows":
+        """B rows for n sentences."""
+        places = np.arange(B)
+        return cls(np.where(places < n, places, -1), places >= n, places)
+
+    def living(self) -> "_Rows":
+        """Those that are not done, rounded up with one that is."""
+        living = np.flatnonzero(~self.done)
+        B = _sentences(len(living))
+        places = np.concatenate([living, np.full(B - len(living), np.argmax(self.done))])
+        beyond = np.arange(B) >= len(living)
+        return _Rows(np.where(beyond, -1, self.sentences[places]), beyond, places)
 
 
 @dataclass(frozen=True)
@@ -150,29 +178,28 @@ class DeviceSearch:
         while source.prefix is not None and len(source.prefix) > T:
             T *= 2
         lane = self._lane(source, T, advancing, books)
-        sentences = np.full(lane.board.shape[0], -1)  # of each row; -1: a row that holds none
-        sentences[: len(src)] = np.arange(len(src))
-        watch, left, t, capacity = _Watch(src.device), list[_Left](), 0, int(books.max_len.max())
+        rows, left = _Rows.of(len(src), lane.board.shape[0]), list[_Left]()
+        watch, t, capacity = _Watch(src.device), 0, int(books.max_len.max())
         while t < capacity:
-            t += 1
-            B, _, _, T = lane.board.shape
-            if t > T:
-                lane = self._lane(lane.board, 2 * T, advancing, books)
             lane.step()
-            done = watch.after(t, lane.board.done)
-            if done is None:
+            t += 1
+            looked = watch.after(t, lane.board.done)
+            if looked is not None:
+                rows = replace(rows, done=looked)
+                if looked.all():
+                    break
+            B, _, _, T = lane.board.shape
+            full = t == T and t < capacity
+            if looked is None and not full:
                 continue
-            living = np.flatnonzero(~done)
-            if len(living) == 0:
-                break
-            fewer = _sentences(len(living))
-            if 2 * fewer <= B and self._worth_it(fewer, lane.board, advancing):
-                left.append(_leave(lane.board, t, sentences, done))
-                rows = np.concatenate([living, np.full(fewer - len(living), np.argmax(done))])
-                sentences = np.where(np.arange(fewer) < len(living), sentences[rows], -1)
-                kept = torch.from_numpy(rows).to(src.device, non_blocking=True)
-                lane = self._lane(lane.board.of(kept), lane.board.shape[3], advancing, books)
-        left.append(_leave(lane.board, t, sentences, np.ones(len(sentences), dtype=bool)))
+            T, fewer = 2 * T if full else T, rows.living()
+            if 2 * len(fewer.done) <= B and self._worth_it(len(fewer.done), T, lane.board, advancing):
+                left.append(_leave(lane.board, t, rows.sentences, rows.done))
+                places = torch.from_numpy(fewer.places).to(src.device, non_blocking=True)
+                lane, rows = self._lane(lane.board.of(places), T, advancing, books), fewer
+            elif full:
+                lane = self._lane(lane.board, T, advancing, books)
+        left.append(_leave(lane.board, t, rows.sentences, np.ones(len(rows.done), dtype=bool)))
         return _close(books, left)
 
     def _lane(self, source: Board, T: int, advancing: partial[None], books: Books) -> _Lane:
@@ -194,11 +221,15 @@ class DeviceSearch:
         lane.board.take(source, there)
         return lane
 
-    def _worth_it(self, fewer: int, board: Board, advancing: partial[None]) -> bool:
-        """Whether those that are still searched go on on a board for that many."""
-        key = _key(fewer, board.shape[3], board, advancing)
-        self._wanted[key] += 1
-        return self.record is None or bool(self.why_eager) or key in self._kept or self._wanted[key] >= _WORTH
+    def _worth_it(self, B: int, T: int, board: Board, advancing: partial[None]) -> bool:
+        """Whether to go on on a board for B sentences and not on one for as many as here, each with room for T steps:
+        where nothing is recorded for it, or for neither, or it was wanted often.
+        """
+        smaller, as_large = (_key(n, T, board, advancing) for n in (B, board.shape[0]))
+        self._wanted[smaller] += 1
+        if self.record is None or self.why_eager or smaller in self._kept or as_large not in self._kept:
+            return True
+        return self._wanted[smaller] >= _WORTH
 
     def _recorded(self, lane: _Lane) -> _Lane:
         """With its step recorded; as it is where that fails, now and from now on."""
@@ -268,7 +299,7 @@ def _opening(
         limit=of_each(books.divisors[books.max_len]),
         divisors=total.new_ones(1),
         history=torch.zeros((0, 3, B, K), dtype=torch.int32, device=device),
-        pool=Pool.empty(B, K, device),
+        pool=Pool(torch.full_like(total, -torch.inf), torch.zeros((B, K, 4), dtype=torch.int32, device=device)),
         weights=total.new_zeros((0, B, K, S)) if want_weights else None,
         attended=total.new_zeros((B, K, S)) if covering else None,
         prefix=None if prefix is None else F.pad(prefix, (0, 0, 0, B - n), value=PAD).T,
@@ -339,7 +370,7 @@ def _close(books: Books, left: list[_Left]) -> NDArray[np.int64]:
         return next(pieces).view(np.float32 if tensor.is_floating_point() else np.int32).reshape(tensor.shape)
 
     for one, part in zip(left, parts, strict=True):
-        history, score, step, row, log_prob, token, marked, *weights = map(next_as, part)
-        books.adopt(one.sentences, history, (score, step, row, log_prob, token), weights[0] if weights else None)
+        history, scores, leaves, marked, *weights = map(next_as, part)
+        books.adopt(one.sentences, history, scores, leaves, weights[0] if weights else None)
         again.append(one.sentences[marked.astype(bool)])
     return np.sort(np.concatenate(again))
