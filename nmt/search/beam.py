@@ -177,17 +177,18 @@ def choose(
     ends = taken & (ids == EOS)
     lives = taken & ~ends
     first = (~lives).to(torch.uint8).sort(dim=1, stable=True).indices[:, :K]  # those that live on, best first
+    after = scores.masked_fill(~lives, -torch.inf).gather(1, first)
     tied = torch.zeros(B, dtype=torch.bool, device=logits.device)
     if not exact and not outlook.ordered and beyond is not None:
         at_edge_total = total + (edge - log_z[:, 0]).clamp(max=0.0).view(B, K)
-        # The worst that was taken, (B, 1), or the worst that might have been.
-        last = scores[:, -1:] if wide else scores.gather(1, (room[:, None] - 1).clamp(min=0))
+        # The worst that was taken, (B, 1): where it is the K-th that lives on, what ends stands before it.
+        last = after[:, -1:] if wide else scores.gather(1, (room[:, None] - 1).clamp(min=0))
         tied = ((edge == beyond).view(B, K) & (at_edge_total >= last) & at_edge_total.isfinite()).any(1)
     return Chosen(
         parent=parents.gather(1, first),
         token=ids.gather(1, first),
         log_prob=log_probs.gather(1, first),
-        total=scores.masked_fill(~lives, -torch.inf).gather(1, first),
+        total=after,
         room=room if wide else room - ends.sum(1),
         ends=ends[:, :K],
         end_parent=parents[:, :K],

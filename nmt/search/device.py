@@ -237,10 +237,13 @@ class DeviceSearch:
             return lane
         try:
             return _Lane(lane.board, self.record(lane.step))
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
-            self.why_eager = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            first: BaseException = error
+            while isinstance(first.__context__, RuntimeError):  # that the recording failed, after what it failed at
+                first = first.__context__
+            if isinstance(first, torch.OutOfMemoryError):
+                raise first from None
+            self.why_eager = str(first).strip().partition("\n")[0] or type(first).__name__
             return lane
 
     def _keep(self, key: tuple[object, ...], lane: _Lane) -> None:

@@ -37,6 +37,9 @@ class Recorder:
                 work()
         here.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local"):
+        with (
+            torch.cuda.stream(here),  # to which a recording that fails would not come back
+            torch.cuda.graph(graph, pool=self._pool, stream=side, capture_error_mode="thread_local"),
+        ):
             work()
         return graph.replay

@@ -261,6 +261,16 @@ def test_ties_are_broken_as_in_an_exhaustive_sort(seed: int) -> None:
     assert any(call.kwargs["exact"] for call in chose.call_args_list), "no tie at an edge: nothing was tested"
 
 
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), beam=st.integers(1, 5), end=st.floats(-2, 2), data=st.data())
+def test_a_tie_that_is_not_told_makes_no_difference(seed: int, beam: int, end: float, data: st.DataObject) -> None:
+    config = SearchConfig(beam=beam, width=data.draw(st.sampled_from(["narrowing", "constant"])))
+    model, src = Table(data.draw(st.sampled_from([7, 9, 14, 200])), seed, end=end, levels=4), batch_of(SENTENCES[:5])
+    found = search(model, src, config, n_best=beam)
+    with patch("nmt.search.beam.choose", lambda *args, **kwargs: choose(*args, **(kwargs | {"exact": True}))):
+        assert search(model, src, config, n_best=beam) == found
+
+
 def test_alignment_is_the_attention_along_the_hypothesis() -> None:
     model = Table(12, 7, end=1.0)
     found = search(model, batch_of(SENTENCES), SearchConfig(beam=4), n_best=2, want_weights=True)

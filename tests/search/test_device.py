@@ -145,7 +145,10 @@ def test_where_nothing_can_be_recorded_the_same_step_runs_and_it_says_why() -> N
     def refuses(work: Work) -> Work:
         work()
         asked.append(work)
-        raise RuntimeError("operation not permitted when stream is capturing\nand more of it")
+        try:
+            raise RuntimeError("operation not permitted when stream is capturing\nand more of it")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
 
     model, src, config = Table(20, 1, end=1.0), batch_of(SENTENCES), SearchConfig(beam=3, max_len_extra=40)
     eager = DeviceSearch(model, refuses)
@@ -157,7 +160,10 @@ def test_where_nothing_can_be_recorded_the_same_step_runs_and_it_says_why() -> N
 
 def test_a_lack_of_memory_is_no_reason_to_go_on_without() -> None:
     def exhausted(work: Work) -> Work:
-        raise torch.OutOfMemoryError("no room")
+        try:
+            raise torch.OutOfMemoryError("no room")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
 
     full = DeviceSearch(Table(20, 1), exhausted)
     with pytest.raises(torch.OutOfMemoryError):
