@@ -84,7 +84,8 @@ class Seq2Seq(nn.Module, ABC):
     @abstractmethod
     def step(self, prev: Tensor, memory: Memory, state: State, want_weights: bool = False) -> Step:
         """Takes the previous words (R,) one position on. R is a multiple K of the memory's B: row r looks at sentence r
-        // K.
+        // K. Caches aside the state keeps its shapes and types, and nothing asks the device for a number or makes a
+        tensor elsewhere, so that a step can be recorded once and replayed (search/board.py).
         """
 
     @abstractmethod

@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 
 class Casts:
-    """The parameters of one model in other types, each cast when it is first wanted; `using` puts them to use."""
+    """The parameters of one model in other types, each cast when it is first wanted; `using` puts them to use. What a
+    settled model holds in their place counts as a parameter.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         """The parameters must neither change nor go from now on."""
-        self._owned = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+        held = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor))
+        self._owned = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *held)}
         self._made: dict[tuple[object, ...], Tensor] = {}
 
     @contextmanager

@@ -249,12 +249,16 @@ class DeviceSearch:
     def _keep(self, key: tuple[object, ...], lane: _Lane) -> None:
         """For later batches; those that were not used for longest go where there are too many."""
         self._kept[key] = lane
-        device = lane.board.t.device
-        if device.type != "cuda":
-            return
-        room = _KEPT_SHARE * torch.cuda.get_device_properties(device).total_memory
+        room = _memory_for_boards(lane.board.t.device)
         while len(self._kept) > 1 and sum(kept.board.size for kept in self._kept.values()) > room:
             self._kept.popitem(last=False)
+
+
+def _memory_for_boards(device: torch.device) -> float:
+    """Bytes that boards may keep there."""
+    if device.type != "cuda":
+        return float("inf")
+    return _KEPT_SHARE * torch.cuda.get_device_properties(device).total_memory
 
 
 def _key(B: int, T: int, board: Board, advancing: partial[None]) -> tuple[object, ...]:

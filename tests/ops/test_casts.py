@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from nmt.layers.weight_norm import WeightNormLinear
 from nmt.ops.casts import Casts, as_type
 from nmt.ops.linear import linear
 
@@ -21,6 +22,14 @@ def test_a_parameter_is_cast_once_and_a_part_of_it_by_itself() -> None:
         x = torch.randn(2, 6).bfloat16()
         wanted = nn.functional.linear(x, layer.weight.bfloat16(), layer.bias.bfloat16())
         assert torch.equal(linear(x, layer.weight, layer.bias), wanted)
+
+
+def test_what_a_settled_model_holds_is_cast_once_too() -> None:
+    layer = WeightNormLinear(6, 4)
+    layer.initialize(1.0)
+    layer.settle()
+    with torch.inference_mode(), Casts(layer).using():
+        assert as_type(layer.weight, torch.bfloat16) is as_type(layer.weight, torch.bfloat16)
 
 
 def test_what_is_no_parameter_may_change() -> None:

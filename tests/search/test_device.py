@@ -126,6 +126,48 @@ def test_boards_that_are_kept_serve_other_batches(model: Seq2Seq, monkeypatch: p
     assert kept.why_eager == ""
 
 
+def test_boards_that_were_not_used_for_longest_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, kept = Table(20, 1, end=1.0), DeviceSearch(Table(20, 1, end=1.0), rehearsed)
+    beams = [SearchConfig(beam=beam) for beam in (2, 3, 4)]
+    for config in beams[:2]:
+        kept.search(batch_of(SENTENCES), config)
+    size = sum(lane.board.size for lane in kept._kept.values())
+    monkeypatch.setattr(device, "_memory_for_boards", lambda _: size)
+    for config in (beams[0], beams[2]):
+        assert_same(kept.search(batch_of(SENTENCES), config), search(model, batch_of(SENTENCES), config))
+    assert [key[1] for key in kept._kept] == [4], "a board of four is more than one of three"
+    monkeypatch.setattr(device, "_memory_for_boards", lambda _: 0)
+    assert_same(kept.search(batch_of(SENTENCES), beams[0]), search(model, batch_of(SENTENCES), beams[0]))
+    assert [key[1] for key in kept._kept] == [2]
+
+
+def test_a_look_is_at_what_the_device_knew_a_few_steps_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, the event and the pinned memory stood in for."""
+    happened, empty = list[str](), torch.empty
+
+    class Event:
+        def record(self) -> None:
+            happened.append("copied")
+
+        def synchronize(self) -> None:
+            happened.append("waited")
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch, "empty", lambda *args, pin_memory=False, **kwargs: empty(*args, **kwargs))
+    watch, done = device._Watch(torch.device("cuda")), torch.zeros(3, dtype=torch.bool)
+    looks = []
+    for t in range(1, 11):
+        done[0], done[1] = t >= 4, t >= 5
+        happened.append(str(t))
+        looks.append(watch.after(t, done))
+    assert happened == ["1", "2", "3", "4", "copied", "5", "6", "waited", "7", "8", "copied", "9", "10", "waited"]
+    assert [None if look is None else look.tolist() for look in looks[5:]] == [
+        [True, False, False],
+        *[None] * 3,
+        [True, True, False],
+    ]
+
+
 def test_smaller_boards_are_recorded_once_they_were_wanted_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "_WORTH", 20)
     model, config = Table(30, 2, end=1.0), SearchConfig(beam=3)
