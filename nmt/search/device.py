@@ -197,6 +197,7 @@ class DeviceSearch:
                 left.append(_leave(lane.board, t, rows.sentences, rows.done))
                 places = torch.from_numpy(fewer.places).to(src.device, non_blocking=True)
                 lane, rows = self._lane(lane.board.of(places), T, advancing, books), fewer
+                watch = _Watch(src.device)  # what is still to be looked at is of other rows
             elif full:
                 lane = self._lane(lane.board, T, advancing, books)
         left.append(_leave(lane.board, t, rows.sentences, np.ones(len(rows.done), dtype=bool)))

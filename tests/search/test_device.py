@@ -181,6 +181,17 @@ def test_smaller_boards_are_recorded_once_they_were_wanted_often(monkeypatch: py
     assert kept._wanted.total() > 20
 
 
+def test_a_board_that_grows_takes_along_who_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A smaller one was wanted before, but not often; a longer one is to be recorded anyway."""
+    monkeypatch.setattr(device, "_FEWEST_STEPS", 8)
+    model, config = Table(30, 2, end=4.0), SearchConfig(beam=3, min_len_ratio=2.5, max_len_ratio=4.0)
+    src = batch_of([[5] * 9, *[[4 + i % 3] for i in range(17)], [6] * 8])
+    kept = DeviceSearch(model, rehearsed)
+    for _ in range(2):
+        assert_same(kept.search(src, config, n_best=3), search(model, src, config, n_best=3))
+    assert [(key[0], key[3]) for key in kept._kept][:2] == [(32, 8), (4, 16)]
+
+
 def test_where_nothing_can_be_recorded_the_same_step_runs_and_it_says_why() -> None:
     asked = list[Work]()
 
