@@ -192,6 +192,27 @@ def test_a_board_that_grows_takes_along_who_is_left(monkeypatch: pytest.MonkeyPa
     assert [(key[0], key[3]) for key in kept._kept][:2] == [(32, 8), (4, 16)]
 
 
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_however_boards_change_it_finds_the_same(data: st.DataObject) -> None:
+    record = data.draw(st.sampled_from([None, rehearsed]))
+    model = Table(30, data.draw(st.integers(0, 10**6)), end=data.draw(st.sampled_from([-1.0, 1.0, 4.0])))
+    kept = DeviceSearch(model, record)
+    with (
+        patch.object(device, "_FEWEST_STEPS", data.draw(st.sampled_from([2, 8, 32]))),
+        patch.object(device, "_WORTH", data.draw(st.sampled_from([1, 4, 10**6]))),
+    ):
+        for _ in range(data.draw(st.integers(1, 3))):
+            lengths = data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=40))
+            src = batch_of([[4 + (i + n) % 9 for i in range(n)] for n in lengths])
+            shortest, width = (
+                data.draw(st.sampled_from([0.0, 2.0])),
+                data.draw(st.sampled_from(["narrowing", "constant"])),
+            )
+            config = SearchConfig(beam=data.draw(st.integers(1, 3)), width=width, min_len_ratio=shortest)
+            assert_same(kept.search(src, config), search(model, src, config))
+
+
 def test_where_nothing_can_be_recorded_the_same_step_runs_and_it_says_why() -> None:
     asked = list[Work]()
 
