@@ -110,7 +110,9 @@ class _Ours:
         changes |= {"search.max_len_ratio": 0, "search.max_len_extra": LENGTH, "search.min_len_ratio": LENGTH}
         changes |= {"corpus.test": "null"} | ({} if MODELS[model][0] == "{}" else {"model": MODELS[model][0]})
         ours.fresh(Path(), name)
-        subprocess.run(ours.command(ours.RECIPES["gru"], changes), check=True, stdout=subprocess.DEVNULL)
+        words = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+        command = [sys.executable, "-m", "nmt", "train", str(ours.RECIPES["gru"]), "--device", "cpu", *words]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         self.model = Path("runs") / name / "model.safetensors"
         self.source = Path("text/test.src.txt").read_text().splitlines(keepends=True)
         self.sentences = len(self.source)

@@ -67,6 +67,7 @@ def prepare(
     recipe: options.RecipePath,
     fetch: options.Fetch = False,
     workers: options.Tokenisers = 1,
+    lexicon: options.LexiconPath = None,
     overrides: options.Overrides = None,
 ) -> None:
     """Check, tokenise and store the text of a recipe. `nmt train` does it too, where it has not been done.
@@ -80,7 +81,12 @@ def prepare(
 
     loaded = load_recipe(recipe, overrides or ())
     with Console() as console, console.transfers() as transfer:
-        prepare(loaded, recipe, workers=workers, fetch=fetch, say=console.say, transfer=transfer)
+        if lexicon is None:
+            prepare(loaded, recipe, workers=workers, fetch=fetch, say=console.say, transfer=transfer)
+            return
+        from nmt.commands.lexicon import make_lexicon
+
+        make_lexicon(loaded, recipe, lexicon, workers=workers, fetch=fetch, say=console.say, transfer=transfer)
 
 
 @app.command()
@@ -143,6 +149,7 @@ def translate(
     device: options.DeviceOption = options.Device.auto,
     precision: options.PrecisionOption = None,
     batch: options.BatchSize = None,
+    shortlist: options.ShortlistPath = None,
     workers: options.SearchWorkers = None,
     engine: cli_convert.EngineOption = cli_convert.Engine.nmt,
     skip: options.Skip = 0,
@@ -178,6 +185,7 @@ def translate(
             device=device.value,
             precision=precision.value if precision else None,
             batch=batch,
+            shortlist=shortlist,
             workers=workers,
             skip=skip,
             max_len=max_len,

@@ -45,6 +45,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 Fetch = Annotated[bool, typer.Option("--fetch", help="Download the files that the recipe names.")]
 Tokenisers = Annotated[int, typer.Option("--workers", metavar="N", min=1, help="Processes that tokenise.")]
+LexiconPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--lexicon",
+        metavar="FILE",
+        help="Write a lexicon of the training text too, for nmt translate --shortlist.",
+        show_default=False,
+    ),
+]
 
 # --- train ------------------------------------------------------------------------------------------------------------
 
@@ -113,6 +122,15 @@ BatchSize = Annotated[
 PrecisionOption = Annotated[
     Precision | None,
     typer.Option("--precision", help="Of matrix products; without it float32 on a CPU.", show_default=False),
+]
+ShortlistPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--shortlist",
+        metavar="FILE",
+        help="A lexicon: only the target pieces that it has for a line's are looked at.",
+        show_default=False,
+    ),
 ]
 SearchWorkers = Annotated[
     int | None,

@@ -18,6 +18,7 @@ from typing import Self
 import torch
 
 from nmt.batch import EOS, pad_rows, padded_batch
+from nmt.corpus.lexicon import Lexicon, read_lexicon
 from nmt.corpus.tokenizer import Tokenizer, Words
 from nmt.errors import EnvironmentFault, UsageError
 from nmt.model_file import ModelFile, build, check_vocabularies, read_model
@@ -31,6 +32,7 @@ from nmt.search.ensemble import Ensemble
 from nmt.search.hypothesis import Hypothesis
 from nmt.search.sampling import Sampling, sample
 from nmt.search.scoring import score
+from nmt.search.shortlist import Shortlist
 from nmt.translation import Candidate, Translation
 from nmt.wording import Part, Wording, middle_cut, sound
 from nmt.workers import Workers
@@ -89,18 +91,19 @@ class Translator:
         tgt_language: str = "",
         ready: Ready | None = None,
         workers: int = 1,
+        lexicon: Lexicon | None = None,
         on_device: bool | None = None,
     ) -> None:
         """`max_pieces` of a source sentence, end of sentence not counted; longer lines are translated in parts.
 
-        ready: the model's matrices as the search uses them; workers: processes that search. on_device: whether beam
-        search stays on the device (search/device.py); None: on a GPU.
+        ready: the model's matrices as the search uses them; workers: processes that search; lexicon: where shortlists
+        come from. on_device: whether beam search stays on the device (search/device.py); None: on a GPU.
         """
         self.model, self.config, self.max_pieces = model.eval(), config, max_pieces
         self.src_tokenizer, self.tgt_tokenizer = src_tokenizer, tgt_tokenizer
         self.device = next(model.parameters()).device
         self._wording = Wording(src_tokenizer, tgt_tokenizer, tgt_language)
-        self._ready, self._n_workers = ready, workers
+        self._ready, self._n_workers, self._lexicon = ready, workers, lexicon
         on_device = self.device.type == "cuda" if on_device is None else on_device
         self._on_device = DeviceSearch.on(self.model, self.device) if on_device else None
         self._workers: Workers[_Job, list[list[Candidate]]] | None = None
@@ -113,6 +116,7 @@ class Translator:
         device: str = "auto",
         precision: Precision | None = None,
         workers: int = 1,
+        shortlist: Path | None = None,
     ) -> Self:
         """The translator in a model file, or in several: an ensemble (search/ensemble.py) of any kinds of model.
 
@@ -124,9 +128,12 @@ class Translator:
                    compute.dtype on a GPU and float32 elsewhere
         workers    processes that search, on a CPU: copies of this one with a thread each, made by the first window of
                    lines that is worth it
+        shortlist  a lexicon of `nmt prepare --lexicon`: each line is translated with the target pieces that it lists
+                   for the line's source pieces (and those of its prefix) alone, and scores are of the softmax over
+                   these (search/shortlist.py); `score` goes without
 
-        UsageError where the vocabularies of several differ, ModelError for a file that is missing or damaged,
-        EnvironmentFault for a device or a precision that is not there.
+        UsageError where vocabularies differ, ModelError for a file that is missing or damaged, EnvironmentFault for a
+        device or a precision that is not there.
         """
         paths = [paths] if isinstance(paths, Path) else list(paths)
         if not paths:
@@ -138,6 +145,9 @@ class Translator:
         models = [_built(m, where, precision) for m in (first, *others)]
         model = models[0] if len(models) == 1 else Ensemble(models)
         chosen: Precision = precision or "float32"
+        lexicon = None if shortlist is None else read_lexicon(shortlist)
+        if lexicon is not None and shortlist is not None:
+            lexicon.check(shortlist, first.src_tokenizer, first.tgt_tokenizer)
         plain = any(m.recipe.compute.kernels == "plain" for m in (first, *others))
         return cls(
             model,
@@ -148,6 +158,7 @@ class Translator:
             tgt_language=first.recipe.corpus.tgt,
             ready=Ready(model, chosen, plain) if worth_readying(where, chosen) else None,
             workers=workers if where.type == "cpu" else 1,
+            lexicon=lexicon,
         )
 
     @property
@@ -322,13 +333,21 @@ class Translator:
             src = pad_rows([[*part.ids, EOS] for part in rows]).to(self.device)
             forced = any(part.prefix_ids for part in rows)
             prefix = pad_rows([part.prefix_ids for part in rows]).to(self.device) if forced else None
-            n, weights = how.n_best, how.want_weights
+            n, own, weights = how.n_best, self._shortlist(rows), how.want_weights
             if how.sampling is None and self._on_device is not None:
-                return self._on_device.search(src, how.config, n_best=n, prefix=prefix, want_weights=weights)
+                return self._on_device.search(
+                    src, how.config, n_best=n, prefix=prefix, shortlist=own, want_weights=weights
+                )
             if how.sampling is None:
-                return search(self.model, src, how.config, n_best=n, prefix=prefix, want_weights=weights)
+                return search(self.model, src, how.config, n_best=n, prefix=prefix, shortlist=own, want_weights=weights)
             keys = [part.key for part in rows]
-            return sample(self.model, src, how.config, how.sampling, keys, n=n, prefix=prefix, want_weights=weights)
+            return sample(
+                *(self.model, src, how.config, how.sampling, keys),
+                n=n,
+                prefix=prefix,
+                shortlist=own,
+                want_weights=weights,
+            )
         except (torch.OutOfMemoryError, MemoryError):
             if len(rows) == 1:
                 kind, flag = ("beam", "--beam") if how.sampling is None else ("samples", "--n-best")
@@ -337,6 +356,13 @@ class Translator:
         middle = len(rows) // 2
         halves = (rows[:middle], rows[middle:])
         return [best for half in halves for best in self._search_rows(half, how)]
+
+    def _shortlist(self, rows: list[Part]) -> Shortlist | None:
+        """The pieces of each translation, where there is a lexicon to say which."""
+        if self._lexicon is None:
+            return None
+        lists = [self._lexicon.shortlist(part.ids, part.prefix_ids) for part in rows]
+        return Shortlist.of(lists, self._lexicon.n_tgt, self.device)
 
     # --- given translations -------------------------------------------------------------------------------------------
 

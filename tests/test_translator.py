@@ -1,3 +1,4 @@
+import hashlib
 import itertools
 import random
 from dataclasses import replace
@@ -5,15 +6,18 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nmt.corpus.lexicon import Lexicon
 from nmt.corpus.tokenizer import Words, learn_sentencepiece
 from nmt.errors import EnvironmentFault, ModelError, UsageError
 from nmt.model_file import ModelFile, build, read_model, write_model
 from nmt.models.build import build_model
+from nmt.ops.ready import Precision
 from nmt.recipe import CorpusConfig, Recipe, SearchConfig, TokenizerConfig, TrainConfig
 from nmt.recipe_models import BahdanauConfig, SutskeverConfig
 from nmt.search.sampling import Sampling
@@ -259,6 +263,87 @@ def test_models_of_different_vocabularies_are_refused(path: Path, tmp_path: Path
     write_model(other, other_kind([f"v{i}" for i in range(20)]))
     with pytest.raises(UsageError, match=r"other\.safetensors: its source vocabulary is not that of .*model\.safetens"):
         Translator.load([path, other])
+
+
+def lexicon_at(path: Path, pieces: dict[str, list[str]], common: list[str]) -> Path:
+    """A lexicon of the small model's words."""
+    words = bahdanau().src_tokenizer
+    sha256 = hashlib.sha256(words.to_bytes()).hexdigest()
+    rows = [[i for word in pieces.get(one, ()) for i in words.encode([word])[0]] for one in words.pieces(range(24))]
+    Lexicon(
+        np.array([i for row in rows for i in row], np.int32),
+        np.array([0, *itertools.accumulate(map(len, rows))], np.int64),
+        np.array([*range(4), *words.encode([" ".join(common)])[0]], np.int32),
+        24,
+        (sha256, sha256),
+    ).write(path)
+    return path
+
+
+PRECISIONS = ["float32", "bfloat16"] + ["int8"] * torch.cpu._is_vnni_supported()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_shortlist_of_all_words_changes_no_line(path: Path, tmp_path: Path, precision: Precision) -> None:
+    every = lexicon_at(tmp_path / "every", {}, [f"w{i}" for i in range(20)])
+    free, listed = (
+        list(Translator.load(path, device="cpu", precision=precision, shortlist=which).translate(LINES))
+        for which in (None, every)
+    )
+    assert [one.translation for one in listed] == [one.translation for one in free]
+    assert [one.score for one in listed] == pytest.approx([one.score for one in free], abs=1e-5)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("models", [1, 2])
+def test_words_come_of_the_lists_of_their_lines_in_any_batch_and_order(
+    path: Path, tmp_path: Path, models: int, precision: Precision
+) -> None:
+    pieces = {f"w{i}": [f"w{(i + 1) % 20}", f"w{(3 * i) % 20}"] for i in range(20)}
+    lexicon = lexicon_at(tmp_path / "lexicon", pieces, ["w7"])
+    translator = Translator.load([path] * models, device="cpu", precision=precision, shortlist=lexicon)
+    lines = [" ".join(f"w{(i * j) % 20}" for j in range(1 + i % 9)) for i in range(18)]
+    ways: list[dict[str, Any]] = [{"beam": 1}, {"n_best": 2}, {"sampling": Sampling(seed=3)}]
+    for asked in ways:
+        alone = list(translator.translate(lines, batch=1, **asked))
+        for line, found in zip(lines, alone, strict=True):
+            allowed = {"w7", "<unk>"}.union(*(pieces[word] for word in line.split()))
+            assert all(set(one.pieces) <= allowed for one in found.hypotheses)
+        for batch in (7, 64):
+            many = list(translator.translate(lines, batch=batch, **asked))
+            assert [one.translation for one in many] == [one.translation for one in alone]
+        if "sampling" not in asked:  # there a line's number counts
+            turned = list(translator.translate(lines[::-1], batch=7, **asked))[::-1]
+            assert [one.translation for one in turned] == [one.translation for one in alone]
+
+
+def test_a_prefix_need_not_be_on_the_list(path: Path, tmp_path: Path) -> None:
+    lexicon = lexicon_at(tmp_path / "lexicon", {}, ["w1", "w2"])
+    translator = Translator.load(path, device="cpu", shortlist=lexicon)
+    for found, prefix in zip(translator.translate(LINES, prefixes=["w9 w8"] * 7), ["w9 w8"] * 7, strict=True):
+        if found.parts:
+            assert found.translation.startswith(prefix)
+            assert set(found.hypotheses[0].pieces) <= {"w9", "w8", "w1", "w2", "<unk>"}
+
+
+def test_scores_of_given_pairs_know_no_shortlist(path: Path, tmp_path: Path) -> None:
+    lexicon = lexicon_at(tmp_path / "lexicon", {}, ["w1"])
+    pairs = [("w1 w2", "w5 w6"), ("w3", "w1")]
+    with_one, without = (Translator.load(path, device="cpu", shortlist=which).score(pairs) for which in (lexicon, None))
+    assert [one.score for one in with_one] == [one.score for one in without]
+
+
+def test_a_lexicon_of_another_vocabulary_is_refused(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    write_model(other, other_kind([f"v{i}" for i in range(20)]))
+    lexicon = lexicon_at(tmp_path / "lexicon", {}, [])
+    with pytest.raises(UsageError, match="lexicon: its source vocabulary is not that of the model") as refused:
+        Translator.load(other, shortlist=lexicon)
+    assert refused.value.hint == "make one with the recipe of the model: nmt prepare RECIPE --lexicon FILE"
+    with pytest.raises(ModelError, match="is not there"):
+        Translator.load(path, shortlist=tmp_path / "none")
+    with pytest.raises(ModelError, match="no lexicon"):
+        Translator.load(path, shortlist=path)
 
 
 def test_bfloat16_can_be_asked_for(path: Path) -> None:

@@ -58,6 +58,7 @@ def translate(
     prefix: bool = False,
     score_target: bool = False,
     max_len: str | None = None,
+    shortlist: Path | None = None,
     skip: int = 0,
     engine: str = "nmt",
     overrides: Sequence[str] = (),
@@ -70,7 +71,8 @@ def translate(
     `models_to_use` finds.
 
     Several models translate together, as an ensemble (`Translator.load`, which says what precisions there are).
-    `workers` None is one for each core, on a CPU. `max_len` is a formula for `with_max_len`.
+    `workers` None is one for each core, on a CPU. `max_len` is a formula for `with_max_len`,
+    `shortlist` a lexicon.
     `engine` is nmt or ctranslate2 (commands/engine.py).
     `overrides` are `search.KEY=VALUE`. `say` gets what is not a result: the name of a model that was picked, lines that
     were cut or split. `shows` makes a bar of (what is done, lines in all, their name), which is used where the input
@@ -78,14 +80,14 @@ def translate(
     UsageError, ModelError and EnvironmentFault before anything is read.
     """
     if score_target:
-        check_scoring(beam=beam, n_best=n_best, sample=sample, prefix=prefix, max_len=max_len)
+        check_scoring(beam=beam, n_best=n_best, sample=sample, prefix=prefix, max_len=max_len, shortlist=shortlist)
     if max_len is not None:
         with_max_len(SearchConfig(), max_len)  # what is wrong with it shows before a model is read
     sampling = sampling_of(sample, beam=beam, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     keep_memory()
     paths = models_to_use(models, say)
     if engine == "ctranslate2":
-        asked = {"--sample": sample, "--prefix": prefix, "--score-target": score_target}
+        asked = {"--sample": sample, "--prefix": prefix, "--score-target": score_target, "--shortlist": shortlist}
         for flag in (flag for flag, on in asked.items() if on):
             raise UsageError(f"--engine ctranslate2 goes without {flag}", f"leave out {flag} or the engine")
         translator = exported_translator(
@@ -93,7 +95,7 @@ def translate(
         )
     else:
         workers = workers or (cores() if can_fork() else 1)
-        translator = Translator.load(paths, device=device, precision=precision, workers=workers)
+        translator = Translator.load(paths, device=device, precision=precision, workers=workers, shortlist=shortlist)
         if translator.why_plain:
             say(f"slower than it could be, without compiled functions: {translator.why_plain}")
     translator.config = overridden(translator.config, overrides)

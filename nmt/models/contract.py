@@ -21,6 +21,7 @@ from nmt.layers.static_cache import static
 from nmt.layers.weight_norm import WeightNormLinear
 from nmt.ops.choose import PLAIN, Kernels
 from nmt.ops.linear import linear, wide
+from nmt.ops.listed import listed
 from nmt.ops.ready import Survey, ready_survey
 from nmt.ops.top import survey
 
@@ -121,6 +122,15 @@ class Seq2Seq(nn.Module, ABC):
     def project(self, features: Tensor) -> Tensor:
         """Logits (..., V) in float32 of features (..., D)."""
         return linear(features, self.projection.weight, self.projection.bias).to(wide(features.dtype))
+
+    def project_listed(self, features: Tensor, ids: Tensor, owners: Tensor) -> Tensor:
+        """Of the logits of features (R, D) those of a list of pieces: (R, W) in float32.
+
+        ids (B, W) int64: the pieces of each sentence, from the first -1 on none (-inf); owners (R,) int64: the sentence
+        of each row, ascending.
+        """
+        weight, bias = self.projection.weight, self.projection.bias
+        return listed(features, weight, bias, ids, owners).to(wide(features.dtype))
 
     def survey(self, features: Tensor, n: int) -> Survey:
         """What `project` makes of features (R, D), looked through: the n largest logits of each row, or all, largest

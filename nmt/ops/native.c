@@ -255,6 +255,8 @@ void nmt_requantize(float *y, int64_t R, int64_t O, const float *scales, const f
     }
 }
 
+#include "native_listed.h" /* products with chosen rows of a matrix */
+
 /* --- attention ---------------------------------------------------------------------------------------------------- */
 
 typedef struct {

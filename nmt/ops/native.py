@@ -5,6 +5,7 @@ dozens of them, and they took more time than the products. Each function here is
 
     log_normalizer, largest, survey        ops/top.py
     quantized, dequantize_, requantized    ops/ready.py
+    listed, listed_bytes                   ops/listed.py
     attend                                 ops/dot.py, also through a Lineage of layers/cache.py
     store                                  Cache.append there
 
@@ -32,6 +33,7 @@ from torch import Tensor
 from nmt.processor import facts, instructions
 
 _SOURCE = Path(__file__).with_suffix(".c")
+_PART = Path(__file__).with_name("native_listed.h")
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-shared", "-fPIC")
 _WIDE = "-mprefer-vector-width=512"
 _COMPILE_SECONDS = 60
@@ -49,6 +51,8 @@ _ARGUMENTS = {
     "nmt_requantize": [_P, _N, _N, _P, _P, _P, _P],
     "nmt_quantize": [_P, _N, _N, _N, _P, _P],
     "nmt_dequantize": [_P, _N, _N, _P, _P, ctypes.c_int],
+    "nmt_listed": [_P, _N, _N, _N, _P, _P, _P, _N, _P, _P],
+    "nmt_listed_bytes": [_P, _P, _N, _N, _P, _P, _P, _P, _P, _N, _P, _P],
     "nmt_store": [_P, _N, _N, _N, _P, _N, _P, _N, _N, _N, _N, _N, _N, _N],
     "nmt_attend": [
         *[_P, _Strides] * 4,
@@ -130,6 +134,38 @@ class Native:
             *(y.data_ptr(), *y.shape, scales.data_ptr(), bias.data_ptr(), numbers.data_ptr(), found.data_ptr())
         )
         return numbers, found
+
+    def listed(self, x: Tensor, matrix: Tensor, bias: Tensor | None, ids: Tensor, owners: Tensor) -> Tensor:
+        """As ops.listed.listed: x (R, I), matrix (V, I), bias (V,), ids (B, W) and ascending owners (R,) -> (R, W)."""
+        R, I = x.shape  # noqa: E741
+        y = x.new_empty((R, ids.shape[1]))
+        assert all(tensor.is_contiguous() for tensor in (matrix, ids, owners))
+        self._library.nmt_listed(
+            *(x.data_ptr(), R, I, x.stride(0), matrix.data_ptr(), None if bias is None else bias.data_ptr()),
+            *(ids.data_ptr(), ids.shape[1], owners.data_ptr(), y.data_ptr()),
+        )
+        return y
+
+    def listed_bytes(
+        self,
+        x: tuple[Tensor, Tensor],
+        matrix: tuple[Tensor, Tensor, Tensor],
+        bias: Tensor | None,
+        ids: Tensor,
+        owners: Tensor,
+    ) -> Tensor:
+        """The same of x as `quantized` gives it and of a matrix in whole numbers (V, I), their scales (V,), and the sum
+        of each row of them (V,) int32.
+        """
+        (numbers, x_scales), (whole, scales, sums) = x, matrix
+        y = x_scales.new_empty((len(numbers), ids.shape[1]))
+        assert all(tensor.is_contiguous() for tensor in (numbers, whole, ids, owners))
+        self._library.nmt_listed_bytes(
+            *(numbers.data_ptr(), x_scales.data_ptr(), *numbers.shape),
+            *(whole.data_ptr(), scales.data_ptr(), sums.data_ptr(), None if bias is None else bias.data_ptr()),
+            *(ids.data_ptr(), ids.shape[1], owners.data_ptr(), y.data_ptr()),
+        )
+        return y
 
     def store(self, room: Tensor, rows: Tensor | None, position: int, new: Tensor) -> None:
         """Writes new (B, G, K, C) to a position of room (A, G, N, K, C), sentence b to the rows[b]-th, None for b."""
@@ -254,7 +290,7 @@ def _folder() -> Path:
 def _name(compiler: str) -> str:
     """A hash of all that the library's instructions depend on: a home folder may be shared by unlike machines."""
     processor = facts().get("model name", platform.processor()), *sorted(instructions())
-    told = [_SOURCE.read_text(), compiler, *_flags(), platform.machine(), *processor]
+    told = [_SOURCE.read_text(), _PART.read_text(), compiler, *_flags(), platform.machine(), *processor]
     return hashlib.sha256("\0".join(told).encode()).hexdigest()[:16]
 
 

@@ -66,6 +66,7 @@ class Ready:
         self.native, self.why_plain = (None, "") if plain else library()
         self._owned = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
         self._matrices: dict[tuple[int, ...], _Floats | _Bytes] = {}
+        self._rows: dict[tuple[int, ...], _Rows] = {}
 
     @contextmanager
     def using(self) -> Iterator[None]:
@@ -100,6 +101,23 @@ class Ready:
         numbers, scales = native.requantized(first.sums(numbers), scales, inner.bias)
         y = native.dequantize_(second.sums(numbers, zero=0), scales, outer.bias, relu=False)
         return y.view(*x.shape[:-1], y.shape[-1])
+
+    def listed(self, x: Tensor, matrix: Tensor, bias: Tensor | None, ids: Tensor, owners: Tensor) -> Tensor | None:
+        """As ops.listed.listed, where there is a compiled form for x; None else. In whole numbers the sums are those of
+        `product`, to the bit.
+        """
+        native = native_for(x, matrix)
+        if native is None or not matrix.is_contiguous():
+            return None
+        if self.precision != "int8" or matrix.untyped_storage().data_ptr() not in self._owned:
+            return native.listed(x, matrix, bias, ids, owners)
+        key = (matrix.data_ptr(), *matrix.shape)
+        rows = self._rows.get(key)
+        if rows is None:
+            scales = _scales(matrix.detach())
+            whole = _whole(matrix.detach(), scales)
+            rows = self._rows[key] = whole, scales[:, 0].contiguous(), whole.sum(1, dtype=torch.int32)
+        return native.listed_bytes(native.quantized(x), rows, bias, ids, owners)
 
     def survey(self, x: Tensor, matrix: Tensor, bias: Tensor | None, n: int) -> Survey | None:
         """Of `product` with x (R, I) in whole numbers, looked through while its rows are at hand; None where this is
@@ -144,6 +162,12 @@ def ready_product(x: Tensor, matrix: Tensor, bias: Tensor | None, relu: bool = F
     return None if ready is None or torch.is_grad_enabled() else ready.product(x, matrix, bias, relu)
 
 
+def ready_listed(x: Tensor, matrix: Tensor, bias: Tensor | None, ids: Tensor, owners: Tensor) -> Tensor | None:
+    """By what is in use; None where nothing is, or as `Ready.listed` says."""
+    ready = _ACTIVE.get()
+    return None if ready is None or torch.is_grad_enabled() else ready.listed(x, matrix, bias, ids, owners)
+
+
 def ready_survey(x: Tensor, matrix: Tensor, bias: Tensor | None, n: int) -> Survey | None:
     """By the matrices in use; None where none are, or as `Ready.survey` says."""
     ready = _ACTIVE.get()
@@ -165,7 +189,7 @@ class _Bytes:
 
     def __init__(self, matrix: Tensor) -> None:
         scales = _scales(matrix)
-        self.packed = torch.ops.onednn.qlinear_prepack((matrix / scales).round_().to(torch.int8), None)
+        self.packed = torch.ops.onednn.qlinear_prepack(_whole(matrix, scales), None)
         self.scales = scales[:, 0].contiguous()
         self.zeros = torch.zeros(len(matrix), dtype=torch.int32)
         self.raised = torch.full((1, matrix.shape[1]), _ZERO + 0.5)  # by a half, as conversion cuts off
@@ -188,6 +212,14 @@ class _Bytes:
         return torch.ops.onednn.qlinear_pointwise(
             numbers, 1.0, zero, self.packed, self.scales, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
+
+
+_Rows = tuple[Tensor, Tensor, Tensor]
+"""A matrix (O, I) as whole numbers, their scales (O,), and the sum of each row of them (O,)."""
+
+
+def _whole(matrix: Tensor, scales: Tensor) -> Tensor:
+    return (matrix / scales).round_().to(torch.int8)
 
 
 def _scales(rows: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from nmt.models.contract import Going, Seq2Seq
 from nmt.recipe import SearchConfig
 from nmt.search.books import Books, Report
 from nmt.search.hypothesis import Hypothesis
+from nmt.search.shortlist import Shortlist
 from nmt.search.stepper import Outlook, Stepper, at_rest, count_prefix, count_source, not_finite, to_host
 
 _CROWD = 7 / 8
@@ -53,6 +54,7 @@ def search(
     *,
     n_best: int = 1,
     prefix: Tensor | None = None,
+    shortlist: Shortlist | None = None,
     want_weights: bool = False,
 ) -> list[list[Hypothesis]]:
     """The best translations of each of the B sentences, best first: 1 to n_best hypotheses, all different.
@@ -60,6 +62,8 @@ def search(
     src     (B, S) int64 on the model's device, each row ending with EOS, PAD on the right.
     prefix  (B, P) int64 there too: pieces that each translation begins with, PAD on the right; they count in log P and
             in lengths, and at least one step follows them
+    shortlist  the pieces that each of them may have, with those of its prefix; all where there is none. Probabilities
+            are then of the softmax over the list
 
     At each step the best candidates by log P are taken, as many as there is room for in the beam; those that end leave
     it for the sentence's pool (Sutskever et al. 2014, section 3.2), where the score of `SearchConfig` ranks them, and
@@ -90,17 +94,23 @@ def search(
     if src.shape[0] == 0:
         return []
     with at_rest(model):
-        return _search(model, src, config, n_best, prefix, want_weights)
+        return _search(model, src, config, n_best, prefix, shortlist, want_weights)
 
 
 def _search(
-    model: Seq2Seq, src: Tensor, config: SearchConfig, n_best: int, prefix: Tensor | None, want_weights: bool
+    model: Seq2Seq,
+    src: Tensor,
+    config: SearchConfig,
+    n_best: int,
+    prefix: Tensor | None,
+    shortlist: Shortlist | None,
+    want_weights: bool,
 ) -> list[list[Hypothesis]]:
     """`search` without its door."""
     K, device = config.beam, src.device
     books = Books(config, n_best, *count_source(src), count_prefix(prefix, len(src)))
     capacity = int(books.max_len.max())
-    stepper = Stepper(model, src, config, K, capacity, prefix=prefix, want_weights=want_weights)
+    stepper = Stepper(model, src, config, K, capacity, prefix=prefix, shortlist=shortlist, want_weights=want_weights)
 
     total = torch.full((src.shape[0], K), -torch.inf, device=device)
     total[:, 0] = 0.0  # the K rows of a sentence are the same one at first

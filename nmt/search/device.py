@@ -32,6 +32,7 @@ from nmt.search.board import Board, Pool, advance
 from nmt.search.books import Books
 from nmt.search.graph import Record, Recorder, Work
 from nmt.search.hypothesis import Hypothesis
+from nmt.search.shortlist import Shortlist
 from nmt.search.stepper import at_rest, bits, count_prefix, count_source, no_attention
 
 _EVERY, _LEAD = 4, 2
@@ -52,9 +53,9 @@ _KEPT_SHARE = 1 / 4
 """Of the device's memory, what boards may take that are kept for later batches."""
 
 
-def left_to_the_host(config: SearchConfig) -> bool:
-    """Whether this search is one that looks back at all pieces of every hypothesis, which boards do not hold."""
-    return config.no_repeat_ngram > 0 or config.repetition_penalty > 1.0
+def left_to_the_host(config: SearchConfig, shortlist: Shortlist | None) -> bool:
+    """Whether this search looks at what boards do not hold: all pieces of every hypothesis, or lists of pieces."""
+    return config.no_repeat_ngram > 0 or config.repetition_penalty > 1.0 or shortlist is not None
 
 
 def search_on_device(
@@ -142,11 +143,14 @@ class DeviceSearch:
         *,
         n_best: int = 1,
         prefix: Tensor | None = None,
+        shortlist: Shortlist | None = None,
         want_weights: bool = False,
     ) -> list[list[Hypothesis]]:
         """As `search`, which also does what cannot be done here."""
-        if left_to_the_host(config) or len(src) == 0 or not 1 <= n_best <= config.beam:
-            return search(self.model, src, config, prefix=prefix, n_best=n_best, want_weights=want_weights)
+        if left_to_the_host(config, shortlist) or len(src) == 0 or not 1 <= n_best <= config.beam:
+            return search(
+                *(self.model, src, config), n_best=n_best, prefix=prefix, shortlist=shortlist, want_weights=want_weights
+            )
         if self.record is not None and self._settled is None:
             self._settled = ExitStack()
             self._settled.enter_context(self.model.settled())

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.models.contract import Memory, Seq2Seq, State, Step
+from nmt.ops.listed import chosen
 from nmt.ops.ready import Survey
 from nmt.ops.top import survey
 
@@ -71,6 +72,10 @@ class Ensemble(Seq2Seq):
     def project(self, features: Tensor) -> Tensor:
         """The features: they are log-probabilities already."""
         return features
+
+    def project_listed(self, features: Tensor, ids: Tensor, owners: Tensor) -> Tensor:
+        """Those that are listed."""
+        return chosen(features, ids, owners)
 
     def survey(self, features: Tensor, n: int) -> Survey:
         """Of the features themselves."""

@@ -15,6 +15,7 @@ from nmt.models.contract import Going, Seq2Seq
 from nmt.recipe import SearchConfig
 from nmt.search.hypothesis import Hypothesis
 from nmt.search.penalty import length_divisor
+from nmt.search.shortlist import Shortlist
 from nmt.search.stepper import Floats, Stepper, at_rest, count_prefix, count_source, length_limits, not_finite, to_host
 
 
@@ -57,6 +58,7 @@ def sample(
     *,
     n: int = 1,
     prefix: Tensor | None = None,
+    shortlist: Shortlist | None = None,
     want_weights: bool = False,
 ) -> list[list[Hypothesis]]:
     """`n` translations of each of the B sentences, in the order of their numbers; they may be the same.
@@ -64,7 +66,7 @@ def sample(
     src     (B, S) int64 on the model's device, each row ending with EOS, PAD on the right
     keys    a tuple of whole numbers a sentence; with `sampling.seed` and the sample's number it decides all draws, so
             neither the batch, nor the order of sentences, nor n changes a sample
-    prefix  as in `search`
+    prefix, shortlist  as in `search`
 
     A piece is drawn by where a uniform number falls among the cumulated probabilities in order of ids, in float64, so
     that rounding in the logits moves a draw only where the number falls within that rounding of an edge. PAD and BOS
@@ -76,7 +78,7 @@ def sample(
     if src.shape[0] == 0:
         return []
     with at_rest(model):
-        return _sample(model, src, config, sampling, keys, n, prefix, want_weights)
+        return _sample(model, src, config, sampling, keys, n, prefix, shortlist, want_weights)
 
 
 def _sample(
@@ -87,17 +89,19 @@ def _sample(
     keys: Sequence[tuple[int, ...]],
     n: int,
     prefix: Tensor | None,
+    shortlist: Shortlist | None,
     want_weights: bool,
 ) -> list[list[Hypothesis]]:
     """`sample` without its door."""
     device = src.device
     n_pieces, n_tokens = count_source(src)
     min_len, max_len = length_limits(config, n_pieces, count_prefix(prefix, len(src)))
-    stepper = Stepper(model, src, config, n, int(max_len.max()), prefix=prefix, want_weights=want_weights)
+    steps = int(max_len.max())
+    stepper = Stepper(model, src, config, n, steps, prefix=prefix, shortlist=shortlist, want_weights=want_weights)
     drawn = [[_Drawn(int(width)) for _ in range(n)] for width in n_tokens]
-    uniform = torch.from_numpy(uniforms(sampling.seed, keys, n, int(max_len.max()))).to(device)  # (B, n, steps)
+    uniform = torch.from_numpy(uniforms(sampling.seed, keys, n, steps)).to(device)  # (B, n, steps)
     active = np.arange(len(drawn))
-    for t in range(1, int(max_len.max()) + 1):
+    for t in range(1, steps + 1):
         outlook = stepper.step()
         may_end = torch.from_numpy(min_len[active] < t).to(device, non_blocking=True)
         logits = outlook.logits.view(len(active), n, -1)

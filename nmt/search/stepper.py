@@ -17,6 +17,7 @@ from nmt.ops.top import largest, log_normalizer
 from nmt.recipe import SearchConfig
 from nmt.search.limits import Limits
 from nmt.search.penalty import coverage
+from nmt.search.shortlist import Shortlist
 
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float32]
@@ -26,8 +27,9 @@ Floats = NDArray[np.float32]
 class Outlook:
     """What the model says of the next piece of every hypothesis.
 
-    logits   (R, V) float32, with what `Limits` makes of them; only rows of hypotheses that live where it is ordered
-    log_z    (R, 1) float32, of the model's own logits: logits - log_z are log-probabilities
+    logits   (R, V) float32, with what `Limits` makes of them, -inf outside a shortlist; where it is ordered only rows
+             of hypotheses that live, and only columns of a shortlist
+    log_z    (R, 1) float32, of the model's own logits (of a shortlist): logits - log_z are log-probabilities
     values   (R, n) float32 and ids (R, n) int64: the n best of each row of logits, best first, for n that was asked
              for; of hypotheses that do not live 0 and PAD, with a log_z of 0
     ordered  whether of equal logits the first are among them, first ones first; else any
@@ -68,15 +70,19 @@ class Stepper:
         capacity: int,
         *,
         prefix: Tensor | None = None,
+        shortlist: Shortlist | None = None,
         want_weights: bool = False,
     ) -> None:
-        """Src (B, S) on the model's device; at most `capacity` steps will be taken."""
+        """Src (B, S) on the model's device; at most `capacity` steps will be taken. shortlist: of these sentences, with
+        the pieces of their prefixes.
+        """
         self.model, self.config, self.K = model, config, K
         self.B, self.want_weights = src.shape[0], want_weights
         self.memory = model.encode(src, src != PAD)
         self.state = model.start(self.memory, K, capacity)
         self.prev = torch.full((self.B * K,), BOS, dtype=torch.int64, device=src.device)
         self.limits = Limits(config, prefix)
+        self.shortlist = shortlist
         self._attended: Tensor | None = None  # (B, K, S), summed over steps
         self.living: NDArray[np.bool_] | None = None
         """(B, K): at whose outlook anybody will look, None for all."""
@@ -98,7 +104,10 @@ class Stepper:
         weights = weights if self.want_weights else None
         if n and self.limits.idle and native_for() is not None:
             return self._survey(step.features, n, weights, cover)
-        logits = self.model.project(step.features).float()  # (R, V)
+        if self.shortlist is None:
+            logits = self.model.project(step.features).float()  # (R, V)
+        else:
+            logits = self.shortlist.logits(self.model, step.features, self.K)
         n = min(n, logits.shape[1])
         log_z = log_normalizer(logits)
         logits = self.limits.apply(logits, log_z)
@@ -109,7 +118,11 @@ class Stepper:
         """Of the rows that live alone: the vocabulary is the widest of a step's products."""
         R, living = len(features), self.living
         rows = None if living is None or living.all() else torch.from_numpy(np.flatnonzero(living))
-        logits, values, ids, log_z = self.model.survey(features if rows is None else features[rows], n)
+        features = features if rows is None else features[rows]
+        if self.shortlist is None:
+            logits, values, ids, log_z = self.model.survey(features, n)
+        else:
+            logits, values, ids, log_z = self.shortlist.survey(self.model, features, rows, self.K, n)
         if rows is not None:
             values = values.new_zeros((R, values.shape[1])).index_copy_(0, rows, values)
             ids = torch.full((R, ids.shape[1]), PAD).index_copy_(0, rows, ids)
@@ -122,6 +135,7 @@ class Stepper:
         rows = going.rows(self.K)
         if going.sentences is not None:
             self.memory = select_rows(self.memory, going.sentences)
+            self.shortlist = self.shortlist and self.shortlist.select(going.sentences)
         self.state = follow(self.state, going, self.K)
         if rows is not None and self._attended is not None:
             self._attended = self._attended.flatten(0, 1)[rows].unflatten(0, (-1, self.K))

@@ -312,7 +312,9 @@ def test_commands_get_what_the_flags_say(command: Callable[..., None], recipe: s
     )
     assert cli.run(["translate", "--sample", "--top-k", "3", "--top-p", ".5", "--seed", "7", "--prefix"]) == 0
     assert cli.run(["translate", "--score-target", "--max-len", "2x+10", "--skip", "3"]) == 0
-    prepared, trained, translated, drawn, scored = calls
+    assert cli.run(["translate", "--shortlist", "l.safetensors"]) == 0
+    prepared, trained, translated, drawn, scored, listed = calls
+    assert (listed[1]["shortlist"], scored[1]["shortlist"]) == (Path("l.safetensors"), None)
     assert (scored[1]["score_target"], scored[1]["max_len"], scored[1]["skip"]) == (True, "2x+10", 3)
     assert (drawn[1]["score_target"], drawn[1]["max_len"], drawn[1]["skip"]) == (False, None, 0)
     assert (drawn[1]["sample"], drawn[1]["top_k"], drawn[1]["top_p"], drawn[1]["seed"]) == (True, 3, 0.5, 7)

@@ -28,8 +28,9 @@ def test_a_model_goes_from_text_to_a_score_that_training_foretold(tmp_path: Path
         compute={"dtype": "bfloat16"},
     )
     tiny.write(tmp_path, made)
-    _, said = nmt(tmp_path, "prepare", "recipe.yaml")
+    _, said = nmt(tmp_path, "prepare", "recipe.yaml", "--lexicon", "lexicon.safetensors")
     assert "prepared: prepared/" in said
+    assert "\nlexicon: lexicon.safetensors, " in said
     _, said = nmt(tmp_path, "train", "recipe.yaml", "--device", "cpu")
     assert "the model is runs/tiny/model.safetensors" in said
     assert "\nkernels: additive attention plain (the fused kernels need a CUDA device, and this one is a CPU)\n" in said
@@ -43,6 +44,8 @@ def test_a_model_goes_from_text_to_a_score_that_training_foretold(tmp_path: Path
     out, said = nmt(tmp_path, "translate", stdin=source)
     assert said.startswith("model: runs/tiny\n")  # it may say that it found no end to some line: it has learnt little
     assert out.count(b"\n") == source.count(b"\n") == 8
+    listed, _ = nmt(tmp_path, "translate", "--shortlist", "lexicon.safetensors", stdin=source)
+    assert listed == out, "ten digits: the lexicon has them all"
     scored, _ = nmt(tmp_path, "score", "--json", stdin=out)
     bleu = json.loads(scored)["BLEU"]
     assert bleu["score"] > 20, "digits backwards are learnt in part by then"

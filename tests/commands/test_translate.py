@@ -290,7 +290,8 @@ def test_pairs_of_any_length_and_order_are_scored_alike(run: Path) -> None:
 
 
 def test_flags_of_translating_do_not_go_with_scoring(run: Path) -> None:
-    for flag, value in (("beam", 2), ("n_best", 2), ("sample", True), ("prefix", True)):
+    flags = (("beam", 2), ("n_best", 2), ("sample", True), ("prefix", True), ("shortlist", Path("lexicon")))
+    for flag, value in flags:
         with pytest.raises(UsageError, match="--score-target scores the translations that it is given, --") as refused:
             translate([run], score_target=True, **{flag: value})  # type: ignore[arg-type]
         assert refused.value.hint == f"leave out one of the two: --{flag.replace('_', '-')} or --score-target"

@@ -239,6 +239,7 @@ def test_json_has_what_ctranslate2_tells(exported: tuple[Path, Path]) -> None:
         ({"alignments": True}, UsageError, "does not say which words go with which"),
         ({"sample": True}, UsageError, "--engine ctranslate2 goes without --sample"),
         ({"prefix": True}, UsageError, "--engine ctranslate2 goes without --prefix"),
+        ({"shortlist": Path("l")}, UsageError, "--engine ctranslate2 goes without --shortlist"),
         ({"overrides": ["search.coverage_penalty=0.2"]}, UsageError, "search.coverage_penalty: CTranslate2 has no"),
         ({"overrides": ["search.repetition_penalty=1.2"]}, UsageError, "search.repetition_penalty: CTranslate2 has no"),
         ({"overrides": ["search.min_len_ratio=0.2"]}, UsageError, "search.min_len_ratio: CTranslate2 has no"),

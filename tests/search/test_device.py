@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -20,6 +21,7 @@ from nmt.search.board import Board, _rewrite
 from nmt.search.device import DeviceSearch, search_on_device
 from nmt.search.graph import Work
 from nmt.search.hypothesis import Hypothesis
+from nmt.search.shortlist import Shortlist
 from tests.search.standins import Table, TinyGRU, sentence
 
 SENTENCES = [[4, 5], [6], [7, 4, 5, 6, 4, 4], [5, 5, 5], [4], [6, 7, 4], [4, 4, 4, 4, 4, 4, 4, 4], [7]]
@@ -297,6 +299,14 @@ def test_what_boards_do_not_hold_is_left_to_the_ordinary_search(limit: dict[str,
     model, src, config = Table(12, 1), batch_of(SENTENCES), SearchConfig(beam=3, **limit)
     with patch("nmt.search.device.advance", side_effect=AssertionError):
         assert_same(search_on_device(model, src, config), search(model, src, config))
+
+
+def test_so_are_shortlists() -> None:
+    model, src, config = Table(12, 1), batch_of(SENTENCES), SearchConfig(beam=3)
+    own = Shortlist.of([np.array([EOS, 4, 6])] * len(src), 12)
+    with patch("nmt.search.device.advance", side_effect=AssertionError):
+        found = DeviceSearch(model, None).search(src, config, shortlist=own)
+    assert_same(found, search(model, src, config, shortlist=own))
 
 
 def test_the_door_is_that_of_the_ordinary_search() -> None:
