@@ -46,8 +46,9 @@ STAGES = (
     Stage("attention", 60, "gpu_kernels"),
     Stage("loss", 60, "gpu_kernels"),
     Stage("loop", 30, "gpu_models"),
-    Stage("training", 200, "gpu_models"),
-    Stage("decoding", 80, "gpu_models"),
+    Stage("training", 170, "gpu_models"),
+    Stage("decoding", 60, "gpu_models"),
+    Stage("on device", 50, "gpu_models"),
     Stage("plain", 30, "gpu_models"),
 )
 

@@ -21,6 +21,7 @@ from nmt.models.meta import on_meta
 from nmt.recipe import Recipe, SearchConfig
 from nmt.recipe_file import load_recipe
 from nmt.search.beam import search
+from nmt.search.device import DeviceSearch
 from nmt.training.cost import batch_cost
 from nmt.training.loss import batch_loss
 from nmt.training.optim import build_optimizer
@@ -161,11 +162,19 @@ def decoding(place: Place) -> Iterator[Figure]:
         yield from guarded(what, partial(_decoded, place, what, model, beam, place.size(B, min(B, 3))))
 
 
-def _decoded(place: Place, what: str, model: Seq2Seq, beam: int, B: int) -> Iterator[Figure]:
+def _sentences(place: Place, model: Seq2Seq, B: int) -> Tensor:
     src = torch.randint(len(SPECIALS), model.projection.weight.shape[0], (B, LENGTH), device=place.device)
     src[:, -1] = EOS
-    # An untrained model says when it is done by chance: no end before 30 pieces.
-    config = SearchConfig(beam=beam, min_len_ratio=1.0, max_len_ratio=1.0, max_len_extra=0)
+    return src
+
+
+def _thirty(beam: int) -> SearchConfig:
+    """An untrained model says when it is done by chance: no end before 30 pieces."""
+    return SearchConfig(beam=beam, min_len_ratio=1.0, max_len_ratio=1.0, max_len_extra=0)
+
+
+def _decoded(place: Place, what: str, model: Seq2Seq, beam: int, B: int) -> Iterator[Figure]:
+    src, config = _sentences(place, model, B), _thirty(beam)
 
     @torch.inference_mode()
     def work() -> list[int]:
@@ -175,6 +184,39 @@ def _decoded(place: Place, what: str, model: Seq2Seq, beam: int, B: int) -> Iter
     tokens = sum(work())
     quick = replace(place, seconds=4 * place.seconds)
     yield Figure(what, tokens / quick.time(work), "tokens/s")
+
+
+def on_device(place: Place) -> Iterator[Figure]:
+    """The search that stays on the device, with its steps recorded and not, beside the ordinary one."""
+    base, rnn = _recipe(place, TRAINED[0][1], []), _recipe(place, TRAINED[2][1], TRAINED[2][2])
+    for recipe, name, cases in (
+        (base, "Transformer base", ((5, 256), (5, 1), (1, 1024))),
+        (rnn, "RNNsearch", ((5, 256), (5, 1))),
+    ):
+        model = _model(place, recipe).eval()
+        for beam, B in cases:
+            what = f"{name}, beam {beam}, {B} sentences"
+            yield from guarded(what, partial(_both_searches, place, what, model, beam, place.size(B, min(B, 3))))
+
+
+def _both_searches(place: Place, what: str, model: Seq2Seq, beam: int, B: int) -> Iterator[Figure]:
+    src, config, quick = _sentences(place, model, B), _thirty(beam), replace(place, seconds=3 * place.seconds)
+    wanted = search(model, src, config)
+    tokens = sum(len(best[0].token_log_probs) for best in wanted)
+    ordinary = tokens / quick.time(lambda: search(model, src, config))
+    yield Figure(f"{what}: ordinary", ordinary, "tokens/s")
+    for how, kept in (("eager", DeviceSearch(model, None)), ("recorded", DeviceSearch.on(model, place.device))):
+        if how == "recorded" and kept.record is None:
+            yield Figure(f"{what}: {how}", skipped="no GPU")
+            continue
+        started = time.perf_counter()
+        found = kept.search(src, config)
+        first = time.perf_counter() - started
+        same = sum(ours[0].ids == theirs[0].ids for ours, theirs in zip(found, wanted, strict=True)) / B
+        rate = tokens / quick.time(lambda kept=kept: kept.search(src, config))
+        told = f", not recorded: {kept.why_eager}" if kept.why_eager else ""
+        note = f"{rate / ordinary:.2f} times, {same:.1%} of the lines alike, {first:.2f} s at first{told}"
+        yield Figure(f"{what}: {how}", rate, "tokens/s", note)
 
 
 # --- plain PyTorch ----------------------------------------------------------------------------------------------------
@@ -260,4 +302,4 @@ def _plain(place: Place, what: str, build: type[PlainTransformer | PlainRNN], to
     yield Figure(what, rate, "tokens/s", "bfloat16 autocast, eager")
 
 
-STAGES = {"loop": loop, "training": training, "decoding": decoding, "plain": plain}
+STAGES = {"loop": loop, "training": training, "decoding": decoding, "on device": on_device, "plain": plain}

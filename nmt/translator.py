@@ -27,6 +27,7 @@ from nmt.ops.choose import choose_device, translation_dtype, translation_kernels
 from nmt.ops.ready import Precision, Ready, worth_readying
 from nmt.recipe import SearchConfig
 from nmt.search.beam import search
+from nmt.search.device import DeviceSearch
 from nmt.search.ensemble import Ensemble
 from nmt.search.hypothesis import Hypothesis
 from nmt.search.sampling import Sampling, sample
@@ -77,6 +78,8 @@ _Job = tuple[list[Part], How]
 class Translator:
     """A model with its tokenizers, ready to translate."""
 
+    _on_device: DeviceSearch | None = None
+
     def __init__(
         self,
         model: Seq2Seq,
@@ -89,17 +92,20 @@ class Translator:
         ready: Ready | None = None,
         workers: int = 1,
         lexicon: Lexicon | None = None,
+        on_device: bool | None = None,
     ) -> None:
         """`max_pieces` of a source sentence, end of sentence not counted; longer lines are translated in parts.
 
         ready: the model's matrices as the search uses them; workers: processes that search; lexicon: where shortlists
-        come from.
+        come from. on_device: whether beam search stays on the device (search/device.py); None: on a GPU.
         """
         self.model, self.config, self.max_pieces = model.eval(), config, max_pieces
         self.src_tokenizer, self.tgt_tokenizer = src_tokenizer, tgt_tokenizer
         self.device = next(model.parameters()).device
         self._wording = Wording(src_tokenizer, tgt_tokenizer, tgt_language)
         self._ready, self._n_workers, self._lexicon = ready, workers, lexicon
+        on_device = self.device.type == "cuda" if on_device is None else on_device
+        self._on_device = DeviceSearch.on(self.model, self.device) if on_device else None
         self._workers: Workers[_Job, list[list[Candidate]]] | None = None
 
     @classmethod
@@ -159,6 +165,11 @@ class Translator:
     def why_plain(self) -> str:
         """On a CPU that could not have the compiled functions of ops/native.py, why that is; else empty."""
         return self._ready.why_plain if self._ready else ""
+
+    @property
+    def why_eager(self) -> str:
+        """On a GPU where a step of the search could not be recorded as a CUDA graph, why that is; else empty."""
+        return self._on_device.why_eager if self._on_device else ""
 
     @classmethod
     def of(cls, m: ModelFile, *, device: str = "auto", precision: Precision | None = None) -> "Translator":
@@ -323,6 +334,10 @@ class Translator:
             forced = any(part.prefix_ids for part in rows)
             prefix = pad_rows([part.prefix_ids for part in rows]).to(self.device) if forced else None
             n, own, weights = how.n_best, self._shortlist(rows), how.want_weights
+            if how.sampling is None and self._on_device is not None:
+                return self._on_device.search(
+                    src, how.config, n_best=n, prefix=prefix, shortlist=own, want_weights=weights
+                )
             if how.sampling is None:
                 return search(self.model, src, how.config, n_best=n, prefix=prefix, shortlist=own, want_weights=weights)
             keys = [part.key for part in rows]

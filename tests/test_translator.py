@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nmt.corpus.lexicon import Lexicon
 from nmt.corpus.tokenizer import Words, learn_sentencepiece
 from nmt.errors import EnvironmentFault, ModelError, UsageError
-from nmt.model_file import ModelFile, write_model
+from nmt.model_file import ModelFile, build, read_model, write_model
 from nmt.models.build import build_model
 from nmt.ops.ready import Precision
 from nmt.recipe import CorpusConfig, Recipe, SearchConfig, TokenizerConfig, TrainConfig
@@ -206,6 +206,19 @@ def test_a_batch_of_one_and_of_many_give_the_same_lines(path: Path) -> None:
     assert all(abs(a.score - b.score) < 1e-5 for a, b in differing)
     assert len(differing) <= 1
     assert all(abs(a.score - b.score) < 1e-4 for a, b in zip(alone, many, strict=True))
+
+
+@pytest.mark.parametrize("asked", [{}, {"n_best": 2, "alignments": True}, {"beam": 1}])
+def test_a_search_that_stays_on_the_device_gives_the_same_lines(path: Path, asked: dict[str, Any]) -> None:
+    ordinary, m = Translator.load(path, device="cpu"), read_model(path)
+    there = Translator(build(m), m.src_tokenizer, m.tgt_tokenizer, m.recipe.search, max_pieces=11, on_device=True)
+    prefixes = ["", "", "w3", "", "", "", "w5 w6"]
+    with patch("nmt.translator.search", side_effect=AssertionError):
+        found = list(there.translate(LINES, prefixes=prefixes, **asked))
+    for ours, theirs in zip(found, ordinary.translate(LINES, prefixes=prefixes, **asked), strict=True):
+        assert [one.translation for one in ours.hypotheses] == [one.translation for one in theirs.hypotheses]
+        assert ours.score == pytest.approx(theirs.score, abs=1e-5)
+    assert there.why_eager == ordinary.why_eager == ""
 
 
 def test_a_loaded_model_translates_as_the_one_that_was_written(path: Path) -> None:

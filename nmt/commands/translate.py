@@ -288,6 +288,8 @@ def translate_stream(
     finally:
         inbox.abandon()
     notes.tell(say)
+    if translator.why_eager:
+        say(f"slower than it could be, without CUDA graphs: {translator.why_eager}")
     if inbox.fault is not None:
         raise inbox.fault
     assert inbox.complete, "the reading thread died"

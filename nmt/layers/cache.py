@@ -155,21 +155,31 @@ class Sources:
 @dataclass(frozen=True)
 class Ancestry:
     """What each hypothesis sees of the n positions that caches hold: what the hypothesis `writers` (B, K, n), int64,
-    wrote there; of those positions (n,) bool alone that are marked, None for all.
+    wrote there; of those positions (n,) bool alone that are marked, None for all. written (n,) bool: where anything
+    stands at all, None for everywhere.
     """
 
     writers: Tensor
     positions: Tensor | None = None
+    written: Tensor | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is hidden but what other hypotheses wrote."""
+        return self.positions is None and self.written is None
 
     @cached_property
     def mask(self) -> Tensor | None:
         """The same of all that `Cache.visible` gives, (B, 1, K, n * K) bool; None: all of it."""
         B, K, n = self.writers.shape
+        marked = self.written if self.positions is None else self.positions
+        if self.positions is not None and self.written is not None:
+            marked = self.positions & self.written
         if K == 1:
-            return None if self.positions is None else self.positions[None, None, None]
+            return None if marked is None else marked[None, None, None]
         seen = self.writers[:, :, :, None] == torch.arange(K, device=self.writers.device)
-        if self.positions is not None:
-            seen = seen & self.positions[:, None]
+        if marked is not None:
+            seen = seen & marked[:, None]
         return seen.view(B, 1, K, n * K)
 
 
@@ -190,6 +200,14 @@ class Lineage:
     def t(self) -> int:
         """Positions so far."""
         return self.writers.shape[2]
+
+    def newest(self) -> Tensor:
+        """The last position, (1,) int64."""
+        return torch.full((1,), self.t - 1, device=self.writers.device)
+
+    def positions(self) -> Tensor:
+        """Of all so far: (t,) int64."""
+        return torch.arange(self.t, device=self.writers.device)
 
     def append(self) -> Self:
         """With one position more, which each hypothesis writes itself."""

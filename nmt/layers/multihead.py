@@ -153,7 +153,7 @@ class SelfAttention(SelfProjections):
         query, own = self.project(x, turn)
         seen = past.append(own.keys, own.values)
         keys, values = seen.stored()
-        if keep.positions is None and (native := native_for(query, keys, values)) is not None:
+        if keep.whole and (native := native_for(query, keys, values)) is not None:
             return self.merge(native.attend(query, keys, values, None, keep.writers, seen.rows)[0]), seen
         return self.attend(query, KeysValues(*seen.visible()), keep.mask), seen
 

@@ -10,6 +10,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from nmt.ops.casts import as_type
 from nmt.ops.dropout import dropout
 from nmt.ops.gru import gru_scan, gru_step
 from nmt.ops.linear import linear, wide
@@ -64,7 +65,7 @@ class GRU(nn.Module):
 
     def stepper(self, dtype: torch.dtype) -> Stepper:
         """`step` for a loop: from W x + b (B, 3H), with the matrices cast once."""
-        U_zr, U = self.U_zr.to(dtype), self.U.to(dtype)
+        U_zr, U = as_type(self.U_zr, dtype), as_type(self.U, dtype)
         return lambda sums, carry: (gru_step(sums, carry[0], U_zr, U, self.U_bias),)
 
 
@@ -96,7 +97,7 @@ class LSTM(nn.Module):
 
     def stepper(self, dtype: torch.dtype) -> Stepper:
         """`step` for a loop: from W x + b (B, 4H), with the matrix cast once."""
-        U = self.U.to(dtype)
+        U = as_type(self.U, dtype)
         return lambda sums, carry: lstm_step(sums, carry[0], carry[1], U)
 
 

@@ -11,7 +11,7 @@ class WeightNormLinear(nn.Module):
     """y = W x + b with W = g v / |v| row by row (Salimans & Kingma 2016): v (O, I), g (O,), bias (O,).
 
     `weight` is W, so that it can stand where an nn.Linear does. It is computed at every use, as training needs it;
-    between `settle` and `release` it is computed once.
+    between `settle` and `release` it is computed once. These may be nested: the last one to release it counts.
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:
@@ -21,6 +21,7 @@ class WeightNormLinear(nn.Module):
         self.g = nn.Parameter(torch.empty(out_features))
         self.bias = nn.Parameter(torch.empty(out_features))
         self._settled: Tensor | None = None
+        self._settlers = 0
 
     @property
     def weight(self) -> Tensor:
@@ -30,12 +31,16 @@ class WeightNormLinear(nn.Module):
 
     def settle(self) -> None:
         """From here to `release` v and g do not change and want no gradient."""
-        with torch.no_grad():
-            self._settled = normalize(self.v, self.g)
+        self._settlers += 1
+        if self._settled is None:
+            with torch.no_grad():
+                self._settled = normalize(self.v, self.g)
 
     def release(self) -> None:
         """v and g may change again."""
-        self._settled = None
+        self._settlers -= 1
+        if self._settlers == 0:
+            self._settled = None
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., I) -> (..., O) in its dtype."""

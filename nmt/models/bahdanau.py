@@ -27,6 +27,7 @@ from nmt.batch import Batch
 from nmt.layers.recurrent import BidirectionalGRU, Reset
 from nmt.models.contract import Memory, Seq2Seq, State, Step
 from nmt.ops import additive_decoder
+from nmt.ops.casts import as_type
 from nmt.ops.dropout import dropout
 from nmt.ops.gru import gru_step
 from nmt.ops.linear import linear
@@ -118,7 +119,7 @@ class Bahdanau(Seq2Seq):
         c = c.view(R, -1)  # (R, 2H)
         features = self._readout(s.to(dtype), y, c)
         x = linear(y, self.W.weight, self.W.bias) + linear(c, self.C.weight)  # (R, 3H)
-        s = gru_step(x, s, self.U_zr.to(dtype), self.U.to(dtype), self.U_bias)
+        s = gru_step(x, s, as_type(self.U_zr, dtype), as_type(self.U, dtype), self.U_bias)
         return Step(features, BahdanauState(s), weights.reshape(R, 1, 1, -1) if want_weights else None)
 
     def forward(self, batch: Batch) -> Tensor:

@@ -35,6 +35,7 @@ from torch.nn import functional as F
 from nmt.batch import BOS, Batch
 from nmt.layers.recurrent import GRU, Reset
 from nmt.models.contract import Memory, Seq2Seq, State, Step
+from nmt.ops.casts import as_type
 from nmt.ops.dropout import dropout
 from nmt.ops.gru import gru_scan, gru_step
 from nmt.ops.linear import linear, wide
@@ -122,7 +123,7 @@ class Cho(Seq2Seq):
         y = self._previous(prev)  # e(y_{t-1}) (R, E)
         x = linear(y, self.W.weight, self.W.bias) + memory.into_state.repeat_interleave(K, dim=0)  # (R, 3H)
         into_reset = None if memory.into_reset is None else memory.into_reset.repeat_interleave(K, dim=0)
-        h = gru_step(x, h, self.U_zr.to(x.dtype), self.U.to(x.dtype), into_reset)
+        h = gru_step(x, h, as_type(self.U_zr, x.dtype), as_type(self.U, x.dtype), into_reset)
         features = self._readout(h, y, memory.into_readout.repeat_interleave(K, dim=0))
         return Step(features, ChoState(h), None)
 

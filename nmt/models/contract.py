@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from nmt.batch import Batch, Layout
 from nmt.layers.cache import Cache, Going, Lineage, Sources
+from nmt.layers.static_cache import static
 from nmt.layers.weight_norm import WeightNormLinear
 from nmt.ops.choose import PLAIN, Kernels
 from nmt.ops.linear import linear, wide
@@ -84,7 +85,8 @@ class Seq2Seq(nn.Module, ABC):
     @abstractmethod
     def step(self, prev: Tensor, memory: Memory, state: State, want_weights: bool = False) -> Step:
         """Takes the previous words (R,) one position on. R is a multiple K of the memory's B: row r looks at sentence r
-        // K.
+        // K. Caches aside the state keeps its shapes and types, and nothing asks the device for a number or makes a
+        tensor elsewhere, so that a step can be recorded once and replayed (search/board.py).
         """
 
     @abstractmethod
@@ -182,6 +184,32 @@ def follow(state: States, going: Going, K: int) -> States:
     if rows is None:
         return state
     return map_tensors(state, lambda tensor: tensor.index_select(0, rows), lambda cached: cached.follow(going))
+
+
+def tensors_of(record: Any) -> list[Tensor]:
+    """All tensors in it, caches' own included, in an order that records of one model share."""
+    found = list[Tensor]()
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    map_tensors(record, note)
+    return found
+
+
+def fixed(record: Record, T: int, at: Tensor) -> Record:
+    """A memory, or the state that a model starts with, in tensors of its own that keep their place and shape for T
+    steps: layers/static_cache.py. at (1,) int64: the step that is next, from 0, which the caller counts.
+    """
+
+    def own(tensor: Tensor) -> Tensor:
+        return tensor.clone(memory_format=torch.contiguous_format)
+
+    def kept(cached: Cache | Lineage | Sources) -> Cache | Lineage | Sources:
+        return map_tensors(cached, own) if isinstance(cached, Sources) else static(cached, T, at)
+
+    return map_tensors(record, own, kept)
 
 
 def stepwise_logits(model: Seq2Seq, batch: Batch) -> Tensor:

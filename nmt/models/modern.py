@@ -263,8 +263,8 @@ class Modern(Seq2Seq):
         """One target position, what later ones need of it kept in the state."""
         memory, state = cast(ModernMemory, memory), cast(ModernState, state)
         x = self._embed(self.tgt_embed, prev.view(memory.keep.shape[0], -1))  # (B, K, D)
-        lineage, position = state.lineage.append(), torch.full((1,), state.lineage.t, device=prev.device)
-        turn = rope.rotation(position, self.d_head, x.dtype)
+        lineage = state.lineage.append()
+        turn = rope.rotation(lineage.newest(), self.d_head, x.dtype)
         keep, src_keep = self._step_keep(lineage), masks.padding(memory.keep)
         after, weights = list[Past](), list[Tensor]()
         for layer, past, source in zip(self.decoder, state.past, memory.cross, strict=True):
@@ -309,8 +309,7 @@ class Modern(Seq2Seq):
             case "window":
                 return lineage.keep(last=self.window + 1)
             case "strided":
-                positions = torch.arange(lineage.t, device=lineage.writers.device)
-                seen = self._pattern(positions[-1:], positions)
+                seen = self._pattern(lineage.newest(), lineage.positions())
                 assert seen is not None
                 return lineage.keep(seen[0])
             case "full" | "linear":

@@ -215,9 +215,9 @@ class Transformer(Seq2Seq):
     def step(self, prev: Tensor, memory: Memory, state: State, want_weights: bool = False) -> Step:
         """One target position, the keys and values of earlier ones kept in the state."""
         memory, state = cast(TransformerMemory, memory), cast(TransformerState, state)
-        lineage, position = state.lineage.append(), torch.full((1,), state.lineage.t, device=prev.device)
+        lineage = state.lineage.append()
         ids = prev.view(memory.keep.shape[0], -1)  # (B, K)
-        x = self._embed(self.tgt_embed, self.tgt_positions, ids, position)  # (B, K, D)
+        x = self._embed(self.tgt_embed, self.tgt_positions, ids, lineage.newest())  # (B, K, D)
         keep, src_keep, seen, weights = lineage.keep(), masks.padding(memory.keep), [], []
         for layer, before, cross in zip(self.decoder, state.seen, memory.cross, strict=True):
             x, now, by_head = cast(DecoderLayer, layer).step(x, before, keep, cross, src_keep, self.compute_dtype)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nmt.ops.casts import as_type
 from nmt.ops.ready import onednn_is_faster, ready_product
 
 
@@ -22,7 +23,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return made
     if torch.is_grad_enabled() and _through_onednn(x) and weight.dtype == x.dtype:
         return _OneDNNLinear.apply(x, weight, bias)  # pyright: ignore[reportReturnType]
-    return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+    return F.linear(x, as_type(weight, x.dtype), None if bias is None else as_type(bias, x.dtype))
 
 
 def linear_relu(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

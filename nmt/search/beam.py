@@ -28,7 +28,7 @@ others keep, staying is computed in vain.
 
 
 @dataclass(frozen=True)
-class _Chosen:
+class Chosen:
     """What a step chose; fields are (B, K) where nothing else is said.
 
     The hypotheses that live on, best first (cumulated log-probability -inf: there is none), and the best K candidates
@@ -122,12 +122,12 @@ def _search(
     for t in range(1, capacity + 1):
         outlook = stepper.step(n=K + 4)
         may_end = torch.from_numpy(books.min_len[sentence] < t).to(device, non_blocking=True)
-        chosen = _choose(outlook, total, room, may_end, wide=wide, exact=False)
+        chosen = choose(outlook, total, room, may_end, wide=wide, exact=False)
         report = _report(chosen, outlook, living)
         if report.broken:
             raise not_finite(t)
         if report.tied:
-            chosen = _choose(outlook, total, room, may_end, wide=wide, exact=True)
+            chosen = choose(outlook, total, room, may_end, wide=wide, exact=True)
             report = _report(chosen, outlook, living)
 
         staying = books.enter(t, report)
@@ -147,9 +147,9 @@ def _search(
     return books.close()
 
 
-def _choose(
+def choose(
     outlook: Outlook, total: Tensor, room: Tensor, may_end: Tensor, *, wide: bool = False, exact: bool
-) -> _Chosen:
+) -> Chosen:
     """The candidates that live on and that end: an outlook on the K + 4 best pieces, cumulated total (B, K), room and
     may_end (B,). wide: as many live on as may, whatever ends.
 
@@ -187,17 +187,18 @@ def _choose(
     ends = taken & (ids == EOS)
     lives = taken & ~ends
     first = (~lives).to(torch.uint8).sort(dim=1, stable=True).indices[:, :K]  # those that live on, best first
+    after = scores.masked_fill(~lives, -torch.inf).gather(1, first)
     tied = torch.zeros(B, dtype=torch.bool, device=logits.device)
     if not exact and not outlook.ordered and beyond is not None:
         at_edge_total = total + (edge - log_z[:, 0]).clamp(max=0.0).view(B, K)
-        # The worst that was taken, (B, 1), or the worst that might have been.
-        last = scores[:, -1:] if wide else scores.gather(1, (room[:, None] - 1).clamp(min=0))
+        # The worst that was taken, (B, 1): where it is the K-th that lives on, what ends stands before it.
+        last = after[:, -1:] if wide else scores.gather(1, (room[:, None] - 1).clamp(min=0))
         tied = ((edge == beyond).view(B, K) & (at_edge_total >= last) & at_edge_total.isfinite()).any(1)
-    return _Chosen(
+    return Chosen(
         parent=parents.gather(1, first),
         token=ids.gather(1, first),
         log_prob=log_probs.gather(1, first),
-        total=scores.masked_fill(~lives, -torch.inf).gather(1, first),
+        total=after,
         room=room if wide else room - ends.sum(1),
         ends=ends[:, :K],
         end_parent=parents[:, :K],
@@ -207,7 +208,7 @@ def _choose(
     )
 
 
-def _report(chosen: _Chosen, outlook: Outlook, living: NDArray[np.int64]) -> Report:
+def _report(chosen: Chosen, outlook: Outlook, living: NDArray[np.int64]) -> Report:
     """The step's choices for the living sentences on the host, in one transfer."""
     B, K = chosen.total.shape
     cover = torch.zeros_like(chosen.total) if outlook.cover is None else outlook.cover

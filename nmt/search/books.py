@@ -129,6 +129,30 @@ class Books:
             self.weights.append(spread(report.weights))
         self.totals[self.active] = report.total
 
+    def adopt(
+        self, sentences: NDArray[np.int64], history: Ints, scores: Floats, leaves: Ints, weights: Floats | None
+    ) -> None:
+        """Takes over what search/board.py has kept of these sentences (N,): history (t, 3, N, K), its pool's scores
+        (N, K) and leaves (N, K, 4), and attention (t, N, K, S).
+        """
+        nothing = (len(self.pools), self.K)
+        for steps, dtype in ((self.parents, np.int32), (self.tokens, np.int32), (self.log_probs, np.float32)):
+            steps += [np.zeros(nothing, dtype=dtype) for _ in range(len(history) - len(steps))]
+        for t, (parents, tokens, log_probs) in enumerate(history):
+            self.parents[t][sentences] = parents
+            self.tokens[t][sentences] = tokens
+            self.log_probs[t][sentences] = log_probs.view(np.float32)
+        if weights is not None:
+            more = range(len(weights) - len(self.weights))
+            self.weights += [np.zeros((*nothing, weights.shape[-1]), dtype=np.float32) for _ in more]
+            for t, looked in enumerate(weights):
+                self.weights[t][sentences] = looked
+        last = leaves[:, :, 3].copy().view(np.float32)
+        for i, k in zip(*np.nonzero(scores > -np.inf), strict=True):
+            t, row, token, _ = leaves[i, k].tolist()
+            leaf = _Leaf(float(scores[i, k]), t, row, float(last[i, k]), token == EOS, token)
+            self.pools[sentences[i]].append(leaf)
+
     def close(self) -> list[list[Hypothesis]]:
         """The hypotheses of every sentence, best first; of equal scores the first that ended leads (a stable sort)."""
         # Lists of plain numbers, by sentence, step and row: those of numpy cost ten times as much one by one.

@@ -98,10 +98,7 @@ class Stepper:
         cover = None
         if covering:
             if weights is None:
-                raise UsageError(
-                    "search.coverage_penalty is above 0, but this model has no attention to measure coverage by",
-                    "set search.coverage_penalty to 0",
-                )
+                raise no_attention()
             self._attended = weights if self._attended is None else self._attended + weights
             cover = coverage(self._attended, self.memory.keep, self.config.coverage_penalty)
         weights = weights if self.want_weights else None
@@ -173,12 +170,7 @@ def length_limits(
 
 def to_host(columns: list[Tensor]) -> list[NDArray]:
     """Tensors (B, ...) on the host in one transfer: floats as float32, all else as int32, each (B, n)."""
-
-    def bits(tensor: Tensor) -> Tensor:
-        flat = tensor.reshape(tensor.shape[0], -1)
-        return flat.contiguous().view(torch.int32) if flat.is_floating_point() else flat.to(torch.int32)
-
-    parts = [bits(column) for column in columns]
+    parts = [bits(column.reshape(column.shape[0], -1)) for column in columns]
     table: Ints = torch.cat(parts, 1).cpu().numpy()
     found, at = [], 0
     for column, part in zip(columns, parts, strict=True):
@@ -186,6 +178,19 @@ def to_host(columns: list[Tensor]) -> list[NDArray]:
         found.append(cut.view(np.float32) if column.is_floating_point() else cut)
         at += part.shape[1]
     return found
+
+
+def bits(tensor: Tensor) -> Tensor:
+    """As int32: the bits of float32, other numbers as they are."""
+    return tensor.contiguous().view(torch.int32) if tensor.is_floating_point() else tensor.to(torch.int32)
+
+
+def no_attention() -> UsageError:
+    """What to raise where coverage is asked of a model without attention."""
+    return UsageError(
+        "search.coverage_penalty is above 0, but this model has no attention to measure coverage by",
+        "set search.coverage_penalty to 0",
+    )
 
 
 def not_finite(t: int) -> ModelError:

@@ -24,6 +24,7 @@ from nmt.corpus.tokenizer import Words
 from nmt.errors import DataError, EnvironmentFault, ModelError, NmtError, UsageError
 from nmt.model_file import write_model
 from nmt.recipe import SearchConfig
+from nmt.search.device import DeviceSearch
 from nmt.search.sampling import Sampling
 from nmt.translator import Translator
 from tests.stand_ins import VOCABULARY, Echo, echo, endless, newlines
@@ -552,6 +553,17 @@ def test_without_a_compiler_it_says_so_once_and_translates_alike(run: Path, monk
     assert [line for line in said if "compile" in line] == [
         "slower than it could be, without compiled functions: there is no C compiler here; install gcc or clang"
     ]
+
+
+def test_without_graphs_it_says_so_once() -> None:
+    translator, said = echo(), list[str]()
+    stays = DeviceSearch(translator.model, None)
+    stays.why_eager = "operation not permitted when stream is capturing"
+    vars(translator)["_on_device"] = stays
+    sink = io.BytesIO()
+    translate_stream(io.BytesIO(b"the\ncat\n" * 600), sink, translator, say=said.append)
+    assert sink.getvalue() == b"the\ncat\n" * 600
+    assert said == ["slower than it could be, without CUDA graphs: operation not permitted when stream is capturing"]
 
 
 def test_the_environment_names_models_where_no_flag_does(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,3 +95,16 @@ def test_a_settled_layer_keeps_its_weight_until_it_is_released() -> None:
     layer.release()
     torch.testing.assert_close(layer.weight, 2.0 * before)
     assert layer.weight.requires_grad
+
+
+def test_a_layer_is_settled_until_the_last_who_settled_it_releases_it() -> None:
+    layer = random_layer(5, 4)
+    layer.settle()
+    before = layer.weight
+    layer.settle()
+    assert layer.weight is before
+    layer.release()
+    assert layer.weight is before
+    layer.release()
+    assert layer.weight is not before
+    assert layer.weight.requires_grad

@@ -11,7 +11,7 @@ from nmt.batch import BOS, EOS, PAD, pad_rows
 from nmt.errors import ModelError, UsageError
 from nmt.models.contract import Seq2Seq
 from nmt.recipe import SearchConfig
-from nmt.search.beam import _choose, search
+from nmt.search.beam import choose, search
 from nmt.search.hypothesis import Hypothesis
 from tests.search.standins import Table, TinyGRU, every_string, log_probs_after, score_of, sentence
 
@@ -255,10 +255,20 @@ def test_ties_are_broken_as_in_an_exhaustive_sort(seed: int) -> None:
                     ranked.append((-round(total + log_prob, 3), k, word, total + log_prob, [*ids, word]))
         live = [(total, ids) for *_, total, ids in sorted(ranked)[:K]]
     config = SearchConfig(beam=K, length_formula="none", max_len_ratio=0.0, max_len_extra=max_len)
-    with patch("nmt.search.beam._choose", wraps=_choose) as choose:
+    with patch("nmt.search.beam.choose", wraps=choose) as chose:
         found = search(model, src, config, n_best=K)[0]
     assert [h.ids for h in found] == [ids for _, ids in live]
-    assert any(call.kwargs["exact"] for call in choose.call_args_list), "no tie at an edge: nothing was tested"
+    assert any(call.kwargs["exact"] for call in chose.call_args_list), "no tie at an edge: nothing was tested"
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), beam=st.integers(1, 5), end=st.floats(-2, 2), data=st.data())
+def test_a_tie_that_is_not_told_makes_no_difference(seed: int, beam: int, end: float, data: st.DataObject) -> None:
+    config = SearchConfig(beam=beam, width=data.draw(st.sampled_from(["narrowing", "constant"])))
+    model, src = Table(data.draw(st.sampled_from([7, 9, 14, 200])), seed, end=end, levels=4), batch_of(SENTENCES[:5])
+    found = search(model, src, config, n_best=beam)
+    with patch("nmt.search.beam.choose", lambda *args, **kwargs: choose(*args, **(kwargs | {"exact": True}))):
+        assert search(model, src, config, n_best=beam) == found
 
 
 def test_alignment_is_the_attention_along_the_hypothesis() -> None:
