@@ -27,6 +27,7 @@ from nmt.ops.choose import choose_device, translation_dtype, translation_kernels
 from nmt.ops.ready import Precision, Ready, worth_readying
 from nmt.recipe import SearchConfig
 from nmt.search.beam import search
+from nmt.search.dealing import deal
 from nmt.search.device import DeviceSearch
 from nmt.search.ensemble import Ensemble
 from nmt.search.hypothesis import Hypothesis
@@ -46,9 +47,6 @@ _SCORED_TOKENS = 16_384
 """Target positions that are scored at once."""
 _BATCH_TOKENS = 65_536
 """Source tokens times beam that are searched at once; with `batch` sentences at most."""
-
-_STEP_ROWS = 32
-"""Rows whose part of a step takes as long as what a step takes whatever their number, about."""
 
 _Pair = tuple[Part, list[int]]
 """A source, and the ids of its given translation without EOS."""
@@ -289,25 +287,14 @@ class Translator:
 
     def _candidates(self, units: list[Part], how: How) -> list[list[Candidate]]:
         """What is found for every unit, as text; longest first, so that a lack of memory shows at once."""
-        batches = self._batches([len(unit.ids) + 1 for unit in units], how)
+        lengths = [len(unit.ids) + 1 for unit in units]
+        batches = deal(lengths, rows=how.batch, tokens=_BATCH_TOKENS // how.width, workers=self._n_workers)
         found: list[list[Candidate]] = [[] for _ in units]
         jobs = [([units[i] for i in rows], how) for rows in batches]
         for rows, bests in zip(batches, self._do(jobs), strict=True):
             for i, best in zip(rows, bests, strict=True):
                 found[i] = best
         return found
-
-    def _batches(self, lengths: list[int], how: How) -> list[list[int]]:
-        """Sentences of these lengths in batches, longest first: as few as may be for one worker, for several such that
-        none waits long for the last.
-        """
-        order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-        fewest, several = _cut(order, lengths, how, sum(lengths)), self._n_workers
-        if several < 2 or len(fewest) < 2:
-            return fewest
-        counts = range(several * -(-len(fewest) // several), 4 * several + len(fewest), several)
-        cuts = [_cut(order, lengths, how, -(-sum(lengths) // n)) for n in counts]
-        return min([fewest, *cuts], key=lambda batches: _time(batches, lengths, several))
 
     def _do(self, jobs: list[_Job]) -> list[list[list[Candidate]]]:
         """All batches, by several processes where there are several batches."""
@@ -425,29 +412,6 @@ class Translator:
                 raise EnvironmentFault(what, "leave this pair out, or use --device cpu") from None
         middle = len(rows) // 2
         return [found for half in (rows[:middle], rows[middle:]) for found in self._score_rows(half, alignments)]
-
-
-def _cut(order: list[int], lengths: list[int], how: How, n_tokens: int) -> list[list[int]]:
-    """The order in batches of about n_tokens of source each, or fewer where no more are to be searched at once."""
-    batches: list[list[int]] = []
-    held = left = 0
-    for i in order:
-        room = batches and len(batches[-1]) < left and held + lengths[i] // 2 <= n_tokens
-        if not room:
-            batches.append([])
-            held, left = 0, max(1, min(how.batch, _BATCH_TOKENS // (lengths[i] * how.width)))
-        batches[-1].append(i)
-        held += lengths[i]
-    return batches
-
-
-def _time(batches: list[list[int]], lengths: list[int], workers: int) -> int:
-    """Until the last of them is done, each being done by whoever is free first: in steps of single rows."""
-    done = [0] * workers
-    for batch in batches:
-        free = done.index(min(done))
-        done[free] += sum(lengths[i] for i in batch) + _STEP_ROWS * lengths[batch[0]]
-    return max(done)
 
 
 def _width(pair: _Pair) -> int:

@@ -1,6 +1,5 @@
 import hashlib
 import itertools
-import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from nmt.ops.ready import Precision
 from nmt.recipe import CorpusConfig, Recipe, SearchConfig, TokenizerConfig, TrainConfig
 from nmt.recipe_models import BahdanauConfig, SutskeverConfig
 from nmt.search.sampling import Sampling
-from nmt.translator import How, Translator
+from nmt.translator import Translator
 from nmt.workers import can_fork
 from tests.stand_ins import BREAKS, QUICK, Echo, echo, endless, newlines
 
@@ -384,24 +383,6 @@ def test_workers_give_what_one_process_gives(path: Path) -> None:
         for made in (translator, Translator.load(path, device="cpu"))
     ]
     assert drawn[0] == drawn[1]
-
-
-@pytest.mark.parametrize("n_workers", [2, 3])
-def test_batches_for_several_workers_are_of_equal_work(path: Path, n_workers: int) -> None:
-    draw = random.Random(4)
-    lengths = [draw.randint(1, 60) for _ in range(1000)]
-    translator = Translator.load(path, device="cpu", workers=n_workers)
-    how = How(translator.config, 1, False, False, 256, None)
-    batches = translator._batches(lengths, how)
-    assert sorted(i for batch in batches for i in batch) == list(range(1000))
-    assert len(batches) <= 4 + 3 * n_workers
-    assert max(map(len, batches)) <= 256
-    done = [0] * n_workers  # each is done by whoever is free first
-    for batch in batches:
-        done[done.index(min(done))] += sum(lengths[i] for i in batch)
-    assert max(done) <= 1.1 * sum(done) / n_workers
-    flat = [lengths[i] for batch in batches for i in batch]
-    assert flat == sorted(flat, reverse=True)
 
 
 def test_what_cannot_be_loaded_is_refused(path: Path, tmp_path: Path) -> None:
