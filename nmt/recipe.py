@@ -20,9 +20,9 @@ class TextPair(Section):
     """Two files that translate each other line by line."""
 
     src: str
-    """File of source sentences, plain or gzip."""
+    """File of source sentences, plain or gzip; `x.fr` is also x.fr.gz, where that is there and x.fr is not."""
     tgt: str
-    """File of target sentences, plain or gzip."""
+    """File of target sentences, as for src."""
     weight: PositiveFloat = 1.0
     """How many times an epoch goes through this corpus: 2 repeats it, 0.5 takes half of it, each time another half."""
 

@@ -82,18 +82,16 @@ def find_files(corpus: CorpusConfig, recipe_path: Path) -> CorpusFiles:
     folder = data_folder(corpus, recipe_path)
     missing: list[str] = []
 
+    def find_one(name: str) -> Path:
+        plain, packed = folder / name, folder / f"{name}.gz"
+        if not plain.exists() and not packed.exists():
+            missing.append(str(plain) if plain.suffix == ".gz" else f"{plain} (or {packed.name})")
+        return plain if plain.exists() else packed
+
     def find(text: str | TextPair) -> PairFiles:
         if isinstance(text, TextPair):
-            paths = [folder / text.src, folder / text.tgt]
-            missing.extend(str(path) for path in paths if not path.exists())
-            return PairFiles(Path(text.src).name, *paths, weight=text.weight)
-        paths = []
-        for language in (corpus.src, corpus.tgt):
-            plain, packed = folder / f"{text}.{language}", folder / f"{text}.{language}.gz"
-            if not plain.exists() and not packed.exists():
-                missing.append(f"{plain} (or {packed.name})")
-            paths.append(plain if plain.exists() else packed)
-        return PairFiles(text, *paths)
+            return PairFiles(Path(text.src).name, find_one(text.src), find_one(text.tgt), weight=text.weight)
+        return PairFiles(text, *(find_one(f"{text}.{language}") for language in (corpus.src, corpus.tgt)))
 
     train = corpus.train if isinstance(corpus.train, list) else [corpus.train]
     files = CorpusFiles(

@@ -86,8 +86,8 @@ class TestFindingFiles:
             f"{tmp_path}/train.fr (or train.fr.gz)",
             f"{tmp_path}/valid.en (or valid.en.gz)",
             f"{tmp_path}/valid.fr (or valid.fr.gz)",
-            f"{tmp_path}/x.en",
-            f"{tmp_path}/x.fr",
+            f"{tmp_path}/x.en (or x.en.gz)",
+            f"{tmp_path}/x.fr (or x.fr.gz)",
         ]
         assert caught.value.hint == "put the files there, or set corpus.folder"
         download = Download(url="https://example.org/a", sha256="0" * 64, file="train.fr")
@@ -95,6 +95,13 @@ class TestFindingFiles:
         with pytest.raises(DataError) as caught:
             find_files(config, recipe)
         assert caught.value.hint == f"ask the library\nto download it: nmt prepare --fetch {recipe}"
+
+    def test_a_pair_of_files_may_be_packed_too(self, tmp_path: Path) -> None:
+        write(tmp_path, train_en="", train_fr="", valid_en="", valid_fr="")
+        for side in ("en", "fr"):
+            (tmp_path / f"train.{side}").rename(tmp_path / f"train.{side}.gz")
+        found = find_files(corpus(train={"src": "train.fr", "tgt": "train.en.gz"}), tmp_path / "r.yaml")
+        assert (found.train[0].src, found.train[0].tgt) == (tmp_path / "train.fr.gz", tmp_path / "train.en.gz")
 
     def test_no_training_text_at_all(self, tmp_path: Path) -> None:
         write(tmp_path, valid_en="", valid_fr="")
