@@ -30,7 +30,7 @@ from nmt.recipe_file import load_recipe
 RESULTS = ours.ROOT / "benchmarks" / "results" / "recurrent.json"
 LENGTH = 16
 """Steps of every translation."""
-BATCHES = (32, 64, 128, 256)
+BATCHES = (64, 256)
 MODELS: dict[str, tuple[str, dict[str, object]]] = {
     "additive": ("{}", {}),
     "multiplicative": (
