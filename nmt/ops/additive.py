@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from nmt.ops.linear import wide
+from nmt.ops.native import native_for
 
 
 def score(query: Tensor, keys: Tensor, v: Tensor) -> Tensor:
@@ -36,6 +37,8 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, v: Tensor, keep: Tensor)
     query (B, Q, A), keys (B, N, A), values (B, N, D), v (A,), keep (B, N) bool
     -> context (B, Q, D) in the dtype of values, weights (B, Q, N) float32.
     """
+    if (native := native_for(query, keys, values, v)) is not None:
+        return native.additive(query, keys, values, v, keep)
     weights = align(query, keys, v, keep[:, None])
     return weights.to(values.dtype) @ values, weights
 

@@ -113,6 +113,15 @@ static inline V exponential(V x)
     return (V)(~low & (VI)(p * power));
 }
 
+/* tanh x = (1 - e) / (1 + e) with e = e^(-2x), for what of x is above 0; below it is the same turned round. */
+static inline V hyperbolic_tangent(V x)
+{
+    const VI sign = (VI){0} + INT32_MIN;
+    V e = exponential((V)((VI)x & ~sign) * -2.0f);
+    V t = (all(1.0f) - e) / (all(1.0f) + e);
+    return (V)((VI)t | ((VI)x & sign));
+}
+
 static inline float largest_of(const float *x, int64_t n)
 {
     V found = all(-INFINITY);
@@ -286,20 +295,13 @@ static inline float dot(const float *a, const float *b, int64_t C)
     return sum_of(sum) + rest;
 }
 
-/* One query's weights w (N) and context (C). Key j lies at keys + j * key_stride, plus writers[j] * between where there
-   are writers, and so do values. What may not be seen is not even read, it may be anything. */
-static inline __attribute__((always_inline)) void attend_one(
-    const float *query, const float *keys, int64_t key_stride, const float *values, int64_t value_stride,
-    const uint8_t *may, int64_t may_stride, const int64_t *writers, int64_t between, int64_t N, const int64_t C,
-    float scale, float *restrict w, float *restrict context)
+/* The weights w (N) of scores that stand there, of which the largest is `top`, and with them the context (C). Value j
+   lies at values + j * value_stride, plus writers[j] * between where there are writers. What may not be seen is not even
+   read, it may be anything. */
+static inline __attribute__((always_inline)) void weigh(
+    const float *values, int64_t value_stride, const uint8_t *may, int64_t may_stride, const int64_t *writers,
+    int64_t between, int64_t N, const int64_t C, float top, float *restrict w, float *restrict context)
 {
-    float top = -INFINITY;
-    for (int64_t j = 0; j < N; j++) {
-        const float *key = keys + j * key_stride + (writers ? writers[j] * between : 0);
-        float score = may && !may[j * may_stride] ? -INFINITY : dot(query, key, C) * scale;
-        w[j] = score;
-        top = score > top ? score : top;
-    }
     V sum = all(0.0f);
     int64_t j = 0;
     for (; j + WIDTH <= N; j += WIDTH) {
@@ -348,6 +350,22 @@ static inline __attribute__((always_inline)) void attend_one(
     }
 }
 
+/* One query's weights w (N) and context (C); keys lie as values do. */
+static inline __attribute__((always_inline)) void attend_one(
+    const float *query, const float *keys, int64_t key_stride, const float *values, int64_t value_stride,
+    const uint8_t *may, int64_t may_stride, const int64_t *writers, int64_t between, int64_t N, const int64_t C,
+    float scale, float *restrict w, float *restrict context)
+{
+    float top = -INFINITY;
+    for (int64_t j = 0; j < N; j++) {
+        const float *key = keys + j * key_stride + (writers ? writers[j] * between : 0);
+        float score = may && !may[j * may_stride] ? -INFINITY : dot(query, key, C) * scale;
+        w[j] = score;
+        top = score > top ? score : top;
+    }
+    weigh(values, value_stride, may, may_stride, writers, between, N, C, top, w, context);
+}
+
 /* softmax(scale q k^T) v for B sentences, H heads of Q queries that share G heads of N keys and values of C numbers.
 
    Strides count numbers, C lie side by side. keep: bytes (or none), not 0 where a query may look. writers: none, or for
@@ -381,5 +399,36 @@ void nmt_attend(const float *q, Strides qs, const float *k, Strides ks, const fl
                     attend_one(query, keys, ks.position, values, vs.position, may, seen_key, whose, between, N, C,
                                scale, w, context);
             }
+        }
+}
+
+/* v . tanh(query + key), of A numbers each. */
+static inline float additive_score(const float *query, const float *key, const float *v, int64_t A)
+{
+    V sum = all(0.0f);
+    int64_t a = 0;
+    for (; a + WIDTH <= A; a += WIDTH) sum += load(v + a) * hyperbolic_tangent(load(query + a) + load(key + a));
+    if (a < A) {
+        V x = load_some(query + a, A - a, 0.0f) + load_some(key + a, A - a, 0.0f);
+        sum += load_some(v + a, A - a, 0.0f) * hyperbolic_tangent(x);
+    }
+    return sum_of(sum);
+}
+
+/* softmax_j(v . tanh(q_i + k_j)) over the keys that may be seen, and with it the mean of the values: for B sentences with
+   Q queries of A numbers, N keys and N values of C numbers. may: N bytes of each sentence. weights (B, Q, N), out (B, Q,
+   C). */
+void nmt_additive(const float *q, Strides qs, const float *k, Strides ks, const float *values, Strides vs, const float *v,
+                  const uint8_t *may, int64_t B, int64_t Q, int64_t N, int64_t A, int64_t C, float *weights, float *out)
+{
+    for (int64_t b = 0; b < B; b++)
+        for (int64_t i = 0; i < Q; i++) {
+            const float *query = q + b * qs.batch + i * qs.position, *keys = k + b * ks.batch;
+            float *w = weights + (b * Q + i) * N, top = -INFINITY;
+            for (int64_t j = 0; j < N; j++) {
+                w[j] = may[b * N + j] ? additive_score(query, keys + j * ks.position, v, A) : -INFINITY;
+                top = w[j] > top ? w[j] : top;
+            }
+            weigh(values + b * vs.batch, vs.position, may + b * N, 1, 0, 0, N, C, top, w, out + (b * Q + i) * C);
         }
 }

@@ -54,6 +54,7 @@ _ARGUMENTS = {
     "nmt_listed": [_P, _N, _N, _N, _P, _P, _P, _N, _P, _P],
     "nmt_listed_bytes": [_P, _P, _N, _N, _P, _P, _P, _P, _P, _N, _P, _P],
     "nmt_store": [_P, _N, _N, _N, _P, _N, _P, _N, _N, _N, _N, _N, _N, _N],
+    "nmt_additive": [*[_P, _Strides] * 3, _P, _P, *[_N] * 5, _P, _P],
     "nmt_attend": [
         *[_P, _Strides] * 4,
         _N,
@@ -176,6 +177,18 @@ class Native:
             None if rows is None else rows.data_ptr(),
             *(position, new.data_ptr(), new.stride(0), new.stride(1), new.stride(2), B, G, K, C),
         )
+
+    def additive(self, query: Tensor, keys: Tensor, values: Tensor, v: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """As ops.additive.attend."""
+        (B, Q, A), (N, C) = query.shape, values.shape[1:]
+        keep = keep.contiguous()
+        weights, out = query.new_empty((B, Q, N)), query.new_empty((B, Q, C))
+        lying = [(x.data_ptr(), _Strides(x.stride(0), 0, x.stride(1))) for x in (query, keys, values)]
+        self._library.nmt_additive(
+            *(part for one in lying for part in one),
+            *(v.data_ptr(), keep.data_ptr(), B, Q, N, A, C, weights.data_ptr(), out.data_ptr()),
+        )
+        return out, weights
 
     def attend(
         self,

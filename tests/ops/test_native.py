@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.ops import dot, native, top
+from nmt.ops import additive, dot, native, top
 from nmt.ops.native import Native, library, native_for, using
 
 SIZES = [1, 2, 15, 16, 17, 63, 64, 65, 129, 1000]
@@ -125,6 +125,38 @@ def test_scales_and_bias_come_back(made: Native, relu: bool, biased: bool) -> No
     truth = y * scales + (0.0 if bias is None else bias)
     found = made.dequantize_(y.clone(), scales, bias, relu)
     torch.testing.assert_close(found, truth.relu() if relu else truth)
+
+
+# --- additive attention -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("Q", "N", "A", "C"), [(1, 1, 8, 16), (5, 15, 64, 128), (3, 33, 20, 70), (2, 7, 512, 5)])
+def test_additive_attention_is_that_of_float64(made: Native, Q: int, N: int, A: int, C: int) -> None:
+    draw = torch.Generator().manual_seed(5)
+    # As projections leave them: beside other numbers.
+    query = (3 * torch.randn(4, Q, A + 3, generator=draw))[..., :A]
+    keys, values = torch.randn(4, N, A + C, generator=draw).split([A, C], -1)
+    v, keep = torch.randn(A, generator=draw), torch.rand((4, N), generator=draw) < 0.6
+    keep[:, 0] = True
+    truth, shares = additive.attend(query.double(), keys.double(), values.double(), v.double(), keep)
+    keys, values = (x.masked_fill(~keep[..., None], torch.nan) for x in (keys, values))  # not even read
+    context, weights = made.additive(query, keys, values, v, keep)
+    torch.testing.assert_close(weights.double(), shares, rtol=0, atol=2e-6)
+    torch.testing.assert_close(context.double(), truth, rtol=0, atol=1e-5)
+    with torch.inference_mode(), using(made):
+        assert torch.equal(additive.attend(query, keys, values, v, keep)[0], context)
+    alone, _ = made.additive(query[2:3], keys[2:3], values[2:3], v, keep[2:3])
+    assert torch.equal(alone[0], context[2])
+
+
+@pytest.mark.parametrize("x", [0.0, 1e-4, 0.5, 3.0, 20.0, 1e4, float("inf"), float("nan")])
+def test_a_score_is_the_hyperbolic_tangent(made: Native, x: float) -> None:
+    """Of two keys: the log of the ratio of the weights is the difference of the scores."""
+    one = torch.ones(1)
+    query, keys = torch.zeros(1, 1, 1), torch.tensor([[[x], [-x]]])
+    _, weights = made.additive(query, keys, torch.zeros(1, 2, 1), one, torch.ones(1, 2, dtype=torch.bool))
+    found = (weights[0, 0, 0] / weights[0, 0, 1]).log() / 2
+    torch.testing.assert_close(found, torch.tensor(x).tanh(), rtol=0, atol=1e-6, equal_nan=True)
 
 
 # --- attention --------------------------------------------------------------------------------------------------------
