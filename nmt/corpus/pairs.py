@@ -91,7 +91,7 @@ def find_files(corpus: CorpusConfig, recipe_path: Path) -> CorpusFiles:
     def find(text: str | TextPair) -> PairFiles:
         if isinstance(text, TextPair):
             return PairFiles(Path(text.src).name, find_one(text.src), find_one(text.tgt), weight=text.weight)
-        return PairFiles(text, *(find_one(f"{text}.{language}") for language in (corpus.src, corpus.tgt)))
+        return PairFiles(text, find_one(f"{text}.{corpus.src}"), find_one(f"{text}.{corpus.tgt}"))
 
     train = corpus.train if isinstance(corpus.train, list) else [corpus.train]
     files = CorpusFiles(
