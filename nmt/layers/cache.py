@@ -109,8 +109,7 @@ class Cache:
             return self
         rows = going.sentences if self.rows is None else self.rows[going.sentences]
         staying = dataclasses.replace(self, rows=rows)
-        leaving = 2 * len(rows) <= len(self.keys) and native_for(self.keys) is None
-        return staying._with_room() if leaving else staying
+        return staying._with_room() if _crowded_out(rows, self.keys) else staying
 
     def _with_room(self) -> Self:
         """What of it is needed, with room for as much again."""
@@ -148,8 +147,14 @@ class Sources:
             return self
         rows = going.sentences if self.rows is None else self.rows[going.sentences]
         staying = dataclasses.replace(self, rows=rows)
-        leaving = 2 * len(rows) <= len(self.keys) and native_for(self.keys) is None
-        return type(self)(*staying.apart()) if leaving else staying
+        return type(self)(*staying.apart()) if _crowded_out(rows, self.keys) else staying
+
+
+def _crowded_out(rows: Tensor, keys: Tensor) -> bool:
+    """Whether the sentences that stay are better copied away: half of the keys (A, ...) are not theirs any more, and
+    nothing looks rows up by itself.
+    """
+    return 2 * len(rows) <= len(keys) and native_for(keys) is None
 
 
 @dataclass(frozen=True)
