@@ -1,10 +1,10 @@
 """How long each recipe on the small corpus trains on this machine, from the pace of its first updates.
 
-    python -m benchmarks.small     two quiet cores, 8 minutes
+    python -m benchmarks.recipe_times     two quiet cores, 8 minutes
 
 Each is trained for 100 updates; the pace is that of the second half. Minutes are those of all its updates at that pace,
 and of the validations that it asks for at the time that one took, though untrained models write longer translations
-than trained ones. Writes benchmarks/results/small.json.
+than trained ones. Writes benchmarks/results/recipe-times.json.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from benchmarks import machine
 from nmt.recipe_file import load_recipe
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "small.json"
+RESULTS = ROOT / "benchmarks" / "results" / "recipe-times.json"
 UPDATES = 100
 
 
