@@ -235,27 +235,34 @@ def translating(result: Result) -> str:
 
 def recurrent(result: Result) -> str:
     """Sentences a second of our recurrent models and of the other program's, and their ratio round by round."""
-    rows = [["attention", "beam", "program", "sentences/s", "parameters", "at once", "processes", "nmt is"]]
+    variants = sorted({run["system"] for run in result["runs"] if run["system"].startswith("nmt ")})
+    head = ["attention", "beam", "program", "sentences/s", "parameters", "at once", "processes"]
+    rows = [[*head, *(f"{variant} is" for variant in variants)]]
     for run in result["runs"]:
         own = {key: run[key] for key in ("model", "beam")}
-        ours = next(r for r in result["runs"] if {**own, "system": "nmt"}.items() <= r.items())
-        rates, setting = run["sentences_per_second"], run["setting"]
-        times = [mine / theirs for mine, theirs in zip(ours["sentences_per_second"], rates, strict=True)]
+        ratios = []
+        for variant in variants:
+            ours = next(r for r in result["runs"] if {**own, "system": variant}.items() <= r.items())
+            both = zip(ours["sentences_per_second"], run["sentences_per_second"], strict=True)
+            times = [mine / theirs for mine, theirs in both]
+            told = f"{median(times):.2f} times ({min(times):.2f} to {max(times):.2f})"
+            ratios.append("" if run["system"] in variants else told)
+        setting = run["setting"]
         rows.append(
             [
                 run["model"],
                 str(run["beam"]),
                 run["system"],
-                _spread(rates),
+                _spread(run["sentences_per_second"]),
                 _millions([run]),
                 str(setting["batch"]),
                 f"{setting['processes']}, {setting['threads']} thread{'s' * (setting['threads'] > 1)} each",
-                "" if run is ours else f"{median(times):.2f} times ({min(times):.2f} to {max(times):.2f})",
+                *ratios,
             ]
         )
     made = result["settings"]
     return markdown(rows) + (
-        f"\n\n{made['time']}, commit {made['commit']}, {made['processor']}, float32, {made['rounds']} rounds, torch "
+        f"\n\n{made['time']}, commit {made['commit']}, {made['processor']}, {made['rounds']} rounds, torch "
         f"{made['torch']}; OpenNMT-py {made['version']}."
     )
 

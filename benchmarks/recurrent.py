@@ -1,12 +1,13 @@
 """Translation by recurrent models on a CPU beside OpenNMT-py, whose models are of the same sizes: in turns.
 
-    python -m benchmarks.recurrent     two quiet cores, 15 minutes
+    python -m benchmarks.recurrent     two quiet cores, 20 minutes
 
 Multi30k's test2016, 1,000 sentences in the same pieces. The models have hardly learned anything (one update): every
 translation is made to be 15 pieces and the end of a sentence, so that what a model likes changes nothing. Each program
 is started anew for each measurement; what it takes for a single line is taken off, so that start and model are out of
 it. Every one runs at the best of the settings below, found in a first round: two processes with a thread each, half of
-the text for each of OpenNMT-py's, or one with two threads. Writes benchmarks/results/recurrent.json.
+the text for each of OpenNMT-py's, or one with two threads. Both in float32 and in whole numbers of 8 bits (theirs by
+torch's dynamic quantisation). Writes benchmarks/results/recurrent.json.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -39,6 +41,8 @@ MODELS: dict[str, tuple[str, dict[str, object]]] = {
     ),
 }
 """What our recipe's model is instead, and what is otherwise in the other program's configuration."""
+PRECISIONS = {"float32": "fp32", "int8": "int8"}
+"""Ours, and the other program's word for it."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--beams", nargs="+", type=int, default=[5, 1])
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -72,7 +77,8 @@ def main() -> None:
     settings = {**machine.settings(2), "rounds": options.rounds, "length": LENGTH, "version": version}
     runs = []
     for model in options.models:
-        systems = {"nmt": _Ours(model), "OpenNMT-py": _Theirs(model, text, options.peers)}
+        both = {"nmt": _Ours(model), "OpenNMT-py": _Theirs(model, text, options.peers)}
+        systems = {f"{name} {one}": system.at(one) for one in options.precisions for name, system in both.items()}
         for beam in options.beams:
             runs += _compare(model, beam, systems, options.rounds)
             options.out.write_text(json.dumps({"settings": settings, "runs": runs}, indent=1) + "\n")
@@ -96,12 +102,19 @@ def _compare(model: str, beam: int, systems: "dict[str, _Ours | _Theirs]", round
         rates = [n / (seconds - starts[name]) for seconds in taken[name]]
         found.append({**row, "sentences_per_second": rates})
         print(f"{model} beam {beam} {name}: {median(rates):,.1f} sentences/s, {best[name]}", flush=True)
-    print(f"  {median(a / b for a, b in zip(*(row['sentences_per_second'] for row in found), strict=True)):.2f} times")
     return found
 
 
 class _Ours:
     """`nmt translate`, as it is."""
+
+    precision = "float32"
+
+    def at(self, precision: str) -> "_Ours":
+        """The same in another precision."""
+        other = copy(self)
+        other.precision = precision
+        return other
 
     def __init__(self, model: str) -> None:
         name = f"recurrent-{model}"
@@ -126,6 +139,7 @@ class _Ours:
     def seconds(self, setting: Setting, beam: int, lines: int | None = None) -> float:
         """Of the whole program, for the first lines or all."""
         words = [sys.executable, "-m", "nmt", "translate", "--model", str(self.model), "--device", "cpu"]
+        words += ["--precision", self.precision]
         words += ["--beam", str(beam), "--batch", str(setting.batch), "--workers", str(setting.processes)]
         source = "".join(self.source[:lines])
         began = time.perf_counter()
@@ -137,6 +151,14 @@ class _Ours:
 
 class _Theirs:
     """`onmt_translate`, as it is, started with what it needs on this Python."""
+
+    precision = "float32"
+
+    def at(self, precision: str) -> "_Theirs":
+        """The same in another precision."""
+        other = copy(self)
+        other.precision = precision
+        return other
 
     def __init__(self, model: str, text: Text, peers: Path) -> None:
         self.python = OPENNMT.python(peers)
@@ -179,7 +201,7 @@ class _Theirs:
         out, (checkpoint,) = self.job.out, self.job.out.glob("model_step_*.pt")
         words = f"""-model {checkpoint} -src {out}/source.{i} -output {out}/found.{i} -beam_size {beam}
             -batch_size {setting.batch} -batch_type sents -min_length {LENGTH - 1} -max_length {LENGTH}
-            -length_penalty avg -gpu -1""".split()
+            -length_penalty avg -gpu -1 -precision {PRECISIONS[self.precision]}""".split()
         return [str(self.python), "-P", str(LAUNCH), "opennmt", "1", self.job.script("onmt_translate"), *words]
 
 

@@ -7,7 +7,7 @@ drops hypotheses of any state. Keys and values of the words so far are the excep
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -22,8 +22,8 @@ from nmt.layers.weight_norm import WeightNormLinear
 from nmt.ops.choose import PLAIN, Kernels
 from nmt.ops.linear import linear, wide
 from nmt.ops.listed import listed
-from nmt.ops.ready import Survey, ready_survey
-from nmt.ops.top import survey
+from nmt.ops.ready import ready_survey
+from nmt.ops.top import Survey, survey
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ class Seq2Seq(nn.Module, ABC):
     """Which implementations run: set by `use`, here and in every layer that has a choice."""
     operations: tuple[str, ...] = ()
     """What of this model itself, layers aside, has forms to choose from: names of ops/choose.py."""
+    positions_at_once: int = 1024
+    """Source positions that the encoder is best given at once on a CPU, about (search/groups.py)."""
     projection: nn.Linear | WeightNormLinear
     """Features to logits: weight (V, D) and bias (V,) or None; the loss reads them to go through the vocabulary in
     chunks.
@@ -138,10 +140,7 @@ class Seq2Seq(nn.Module, ABC):
         """
         n = min(n, self.projection.weight.shape[0])
         found = ready_survey(features, self.projection.weight, self.projection.bias, n)
-        if found is not None:
-            return found
-        logits = self.project(features).float()
-        return logits, *survey(logits, n)
+        return survey(self.project(features).float(), n) if found is None else found
 
 
 Record = TypeVar("Record")
@@ -184,6 +183,26 @@ def follow(state: States, going: Going, K: int) -> States:
     if rows is None:
         return state
     return map_tensors(state, lambda tensor: tensor.index_select(0, rows), lambda cached: cached.follow(going))
+
+
+def joined(memories: Sequence[Memories]) -> Memories:
+    """One memory of the sentences of several, those of each after those of the one before; where one is narrower than
+    the widest there is 0 or False. At least one; of a single one that itself.
+    """
+    if len(memories) == 1:
+        return memories[0]
+    columns = zip(*(tensors_of(memory) for memory in memories), strict=True)
+    return map_tensors(memories[0], lambda _: _one_below_the_other(next(columns)))
+
+
+def _one_below_the_other(parts: Sequence[Tensor]) -> Tensor:
+    whole = parts[0].new_empty((sum(map(len, parts)), *map(max, zip(*(part.shape[1:] for part in parts), strict=True))))
+    for place, part in zip(whole.split([len(part) for part in parts]), parts, strict=True):
+        for axis, n in enumerate(part.shape[1:], 1):
+            place.narrow(axis, n, place.shape[axis] - n).zero_()
+            place = place.narrow(axis, 0, n)
+        place.copy_(part)
+    return whole
 
 
 def tensors_of(record: Any) -> list[Tensor]:

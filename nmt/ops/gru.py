@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.ops.linear import add_product_, product, wide
+from nmt.ops.linear import add_product_, linear, product, wide
+from nmt.ops.native import native_for
 
 
 def gru_step(x: Tensor, h: Tensor, U_zr: Tensor, U: Tensor, u_bias: Tensor | None = None) -> Tensor:
@@ -25,12 +26,19 @@ def gru_step(x: Tensor, h: Tensor, U_zr: Tensor, U: Tensor, u_bias: Tensor | Non
     the reset gate weighs beside U h, puts the reset after the matrix.
     """
     H = h.shape[-1]
-    zr = torch.sigmoid(x[..., : 2 * H].to(h.dtype) + (h.to(U.dtype) @ U_zr.T).to(h.dtype))
-    z, r = zr.split(H, dim=-1)
+    to_gates = linear(h.to(U.dtype), U_zr).to(h.dtype)
     if u_bias is None:
-        recurrent = ((r * h).to(U.dtype) @ U.T).to(h.dtype)
+        if (native := native_for(x, to_gates, h)) is not None:
+            z, reset = native.gru_gates(x, to_gates, h)
+            return native.gru_state(x[..., 2 * H :], linear(reset, U), h, z)
+        z, r = torch.sigmoid(x[..., : 2 * H].to(h.dtype) + to_gates).split(H, dim=-1)
+        recurrent = linear((r * h).to(U.dtype), U).to(h.dtype)
     else:
-        recurrent = r * (u_bias.to(h.dtype) + (h.to(U.dtype) @ U.T).to(h.dtype))
+        from_state = linear(h.to(U.dtype), U).to(h.dtype)
+        if (native := native_for(x, to_gates, from_state, h, u_bias)) is not None:
+            return native.gru(x, to_gates, from_state, u_bias, h)
+        z, r = torch.sigmoid(x[..., : 2 * H].to(h.dtype) + to_gates).split(H, dim=-1)
+        recurrent = r * (u_bias.to(h.dtype) + from_state)
     n = torch.tanh(x[..., 2 * H :].to(h.dtype) + recurrent)
     return torch.lerp(h, n, z)
 
@@ -52,7 +60,21 @@ def gru_scan(
     """
     if start is None:
         start = x.new_zeros((x.shape[1], U.shape[0]), dtype=wide(x.dtype))
+    if native_for(x, start) is not None:
+        return _stepwise(x, start, U_zr, U, u_bias, keep, reverse)
     return _Scan.apply(x, start, U_zr, U, u_bias, keep, reverse)  # pyright: ignore[reportReturnType]
+
+
+def _stepwise(
+    x: Tensor, h: Tensor, U_zr: Tensor, U: Tensor, u_bias: Tensor | None, keep: Tensor | None, reverse: bool
+) -> Tensor:
+    """`gru_scan` where nothing is kept for a backward: `gru_step` over and over."""
+    found = x.new_empty((len(x), *h.shape))
+    whole = [True] * len(x) if keep is None else keep.all(1).tolist()
+    for t in _order(len(x), reverse):
+        after = gru_step(x[t], h, U_zr, U, u_bias)
+        h = found[t] = after if keep is None or whole[t] else torch.where(keep[t, :, None], after, h)
+    return found
 
 
 class _Scan(torch.autograd.Function):

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.ops.linear import add_product_, wide
+from nmt.ops.linear import add_product_, linear, wide
+from nmt.ops.native import native_for
 
 
 def lstm_step(x: Tensor, h: Tensor, c: Tensor, U: Tensor) -> tuple[Tensor, Tensor]:
@@ -25,7 +26,10 @@ def lstm_step(x: Tensor, h: Tensor, c: Tensor, U: Tensor) -> tuple[Tensor, Tenso
     U (4H, H) carries the type of the products; gates and states are float32.
     """
     H = h.shape[-1]
-    x = x.to(h.dtype) + (h.to(U.dtype) @ U.T).to(h.dtype)
+    from_state = linear(h.to(U.dtype), U).to(h.dtype)
+    if (native := native_for(x, from_state, c)) is not None:
+        return native.lstm(x, from_state, c)
+    x = x.to(h.dtype) + from_state
     i_f, g, o = torch.sigmoid(x[..., : 2 * H]), torch.tanh(x[..., 2 * H : 3 * H]), torch.sigmoid(x[..., 3 * H :])
     c = i_f[..., H:] * c + i_f[..., :H] * g
     return o * torch.tanh(c), c
@@ -45,8 +49,27 @@ def lstm_scan(
     reaches that word with the state it started from. `reverse` runs from S-1 to 0 (its last step is h[0]); h[t] belongs
     to x[t] either way.
     """
+    if native_for(x) is not None:
+        return _stepwise(x, start, U, keep, reverse)
     h, c = start if start is not None else (None, None)
     return _Scan.apply(x, U, keep, h, c, reverse)  # pyright: ignore[reportReturnType]
+
+
+def _stepwise(
+    x: Tensor, start: tuple[Tensor, Tensor] | None, U: Tensor, keep: Tensor | None, reverse: bool
+) -> tuple[Tensor, Tensor]:
+    """`lstm_scan` where nothing is kept for a backward: `lstm_step` over and over."""
+    (S, B), H = x.shape[:2], U.shape[1]
+    h, c = (x.new_zeros((B, H)),) * 2 if start is None else start
+    found = x.new_empty((S, B, H))
+    whole = [True] * S if keep is None else keep.all(1).tolist()
+    for t in _order(S, reverse):
+        after = lstm_step(x[t], h, c, U)
+        if keep is not None and not whole[t]:
+            after = (torch.where(keep[t, :, None], one, old) for one, old in zip(after, (h, c), strict=True))
+        h, c = after
+        found[t] = h
+    return found, c
 
 
 class _Scan(torch.autograd.Function):

@@ -133,14 +133,14 @@ static inline float largest_of(const float *x, int64_t n)
 
 /* --- logits ------------------------------------------------------------------------------------------------------- */
 
-static inline float log_sum_exp(const float *x, int64_t n, float top)
+/* sum_j exp(x_j - top). A NaN is larger than nothing, so it is not `top`; but its exponential is NaN, and so is the sum. */
+static inline float sum_exp(const float *x, int64_t n, float top)
 {
     V sum = all(0.0f);
     int64_t i = 0;
     for (; i + WIDTH <= n; i += WIDTH) sum += exponential(load(x + i) - top);
     if (i < n) sum += exponential(load_some(x + i, n - i, -INFINITY) - top);
-    /* A NaN is larger than nothing, so it is not `top`; but its exponential is NaN, and so is the sum. */
-    return top + logf(sum_of(sum));
+    return sum_of(sum);
 }
 
 /* x at `i` among the `held` best, which are at most n. */
@@ -156,11 +156,13 @@ static inline int64_t insert(float x, int64_t i, int64_t held, int64_t n, float 
     return held < n ? held + 1 : n;
 }
 
-static inline void top_n(const float *x, int64_t size, int64_t n, float *best, int64_t *where)
+/* The n best of what the lists hold (`held` of them) and of x, whose first stands at `first`. */
+static inline void top_n(const float *x, int64_t size, int64_t first, int64_t held, int64_t n, float *best,
+                         int64_t *where)
 {
-    int64_t held = 0, i = 0;
+    int64_t i = 0;
     while (i < size && held < n) {
-        held = insert(x[i], i, held, n, best, where);
+        held = insert(x[i], first + i, held, n, best, where);
         i++;
     }
     while (i + BLOCK <= size) {
@@ -170,26 +172,28 @@ static inline void top_n(const float *x, int64_t size, int64_t n, float *best, i
             for (int64_t j = i; j < i + BLOCK; j += WIDTH)
                 for (uint32_t bits = above(load(x + j), best[n - 1]); bits; bits &= bits - 1) {
                     int64_t at = j + __builtin_ctz(bits);
-                    if (x[at] > best[n - 1]) insert(x[at], at, n, n, best, where);
+                    if (x[at] > best[n - 1]) insert(x[at], first + at, n, n, best, where);
                 }
         i += BLOCK;
     }
     for (; i < size; i++)
-        if (x[i] > best[n - 1]) insert(x[i], i, n, n, best, where);
+        if (x[i] > best[n - 1]) insert(x[i], first + i, n, n, best, where);
 }
 
 /* log sum_j exp(x_j) of each of R rows of n numbers, `stride` apart. Not finite where a row has a NaN or no finite
    sum. */
 void nmt_log_normalizer(const float *x, int64_t R, int64_t n, int64_t stride, float *out)
 {
-    for (int64_t row = 0; row < R; row++)
-        out[row] = log_sum_exp(x + row * stride, n, largest_of(x + row * stride, n));
+    for (int64_t row = 0; row < R; row++) {
+        float top = largest_of(x + row * stride, n);
+        out[row] = top + logf(sum_exp(x + row * stride, n, top));
+    }
 }
 
 /* The n largest of each row, largest first, of equal ones those that stand first; and where they stand. n <= size. */
 void nmt_largest(const float *x, int64_t R, int64_t size, int64_t stride, int64_t n, float *values, int64_t *ids)
 {
-    for (int64_t row = 0; row < R; row++) top_n(x + row * stride, size, n, values + row * n, ids + row * n);
+    for (int64_t row = 0; row < R; row++) top_n(x + row * stride, size, 0, 0, n, values + row * n, ids + row * n);
 }
 
 static inline void rescale(float *restrict y, int64_t n, float scale, const float *restrict bias)
@@ -200,17 +204,20 @@ static inline void rescale(float *restrict y, int64_t n, float scale, const floa
         for (int64_t j = 0; j < n; j++) y[j] = y[j] * scale;
 }
 
-/* Both, while the row is at hand; where there are scales, of what it is times its scale plus the bias, if there is
-   one, which is then written in its place. */
-void nmt_survey(float *x, int64_t R, int64_t size, int64_t stride, const float *scales, const float *bias, int64_t n,
-                float *values, int64_t *ids, float *normalizers)
+/* Columns of R rows, `size` of them, looked through while they are at hand: column 0 is the row's number `first`, and
+   those before it have been seen already. values and ids (R, n): the n largest so far; sums (R): of exp of what has been
+   seen, less the largest of it. Where there are scales, what is seen is x times its row's scale plus the bias, if there
+   is one, and that is written in its place. n <= size where nothing has been seen. */
+void nmt_survey(float *x, int64_t R, int64_t size, int64_t stride, const float *scales, const float *bias, int64_t first,
+                int64_t n, float *values, int64_t *ids, float *sums)
 {
     for (int64_t row = 0; row < R; row++) {
-        float *at = x + row * stride;
+        float *at = x + row * stride, *best = values + row * n, before = first ? best[0] : 0.0f;
         if (scales) rescale(at, size, scales[row], bias);
-        top_n(at, size, n, values + row * n, ids + row * n);
+        top_n(at, size, first, first ? n : 0, n, best, ids + row * n);
         /* A NaN that stands first is never passed: then the first is not the largest, and no number comes of it. */
-        normalizers[row] = log_sum_exp(at, size, values[row * n]);
+        float seen = first ? sums[row] * expf(before - best[0]) : 0.0f;
+        sums[row] = seen + sum_exp(at, size, best[0]);
     }
 }
 
@@ -350,6 +357,14 @@ static inline __attribute__((always_inline)) void weigh(
     }
 }
 
+/* How many of the N there are up to the last that may be seen: what is beyond is padding, mostly. All where none may be. */
+static inline int64_t reach(const uint8_t *may, int64_t may_stride, int64_t N)
+{
+    int64_t n = N;
+    while (n > 0 && !may[(n - 1) * may_stride]) n--;
+    return n ? n : N;
+}
+
 /* One query's weights w (N) and context (C); keys lie as values do. */
 static inline __attribute__((always_inline)) void attend_one(
     const float *query, const float *keys, int64_t key_stride, const float *values, int64_t value_stride,
@@ -388,15 +403,17 @@ void nmt_attend(const float *q, Strides qs, const float *k, Strides ks, const fl
                 const uint8_t *may = keep ? keep + b * seen.batch + h * seen.head + i * seen.position : 0;
                 const int64_t *whose = writers ? writers + b * writers_batch + i * writers_query : 0;
                 float *w = weights + ((b * H + h) * Q + i) * N, *context = out + ((b * Q + i) * H + h) * C;
+                const int64_t n = may ? reach(may, seen_key, N) : N;
+                memset(w + n, 0, (size_t)(N - n) * sizeof(float));
                 /* The usual widths as constants: loops of known length are written out. */
                 if (C == 64)
-                    attend_one(query, keys, ks.position, values, vs.position, may, seen_key, whose, between, N, 64,
+                    attend_one(query, keys, ks.position, values, vs.position, may, seen_key, whose, between, n, 64,
                                scale, w, context);
                 else if (C == 32)
-                    attend_one(query, keys, ks.position, values, vs.position, may, seen_key, whose, between, N, 32,
+                    attend_one(query, keys, ks.position, values, vs.position, may, seen_key, whose, between, n, 32,
                                scale, w, context);
                 else
-                    attend_one(query, keys, ks.position, values, vs.position, may, seen_key, whose, between, N, C,
+                    attend_one(query, keys, ks.position, values, vs.position, may, seen_key, whose, between, n, C,
                                scale, w, context);
             }
         }
@@ -425,10 +442,14 @@ void nmt_additive(const float *q, Strides qs, const float *k, Strides ks, const 
         for (int64_t i = 0; i < Q; i++) {
             const float *query = q + b * qs.batch + i * qs.position, *keys = k + b * ks.batch;
             float *w = weights + (b * Q + i) * N, top = -INFINITY;
-            for (int64_t j = 0; j < N; j++) {
+            const int64_t n = reach(may + b * N, 1, N);
+            memset(w + n, 0, (size_t)(N - n) * sizeof(float));
+            for (int64_t j = 0; j < n; j++) {
                 w[j] = may[b * N + j] ? additive_score(query, keys + j * ks.position, v, A) : -INFINITY;
                 top = w[j] > top ? w[j] : top;
             }
-            weigh(values + b * vs.batch, vs.position, may + b * N, 1, 0, 0, N, C, top, w, out + (b * Q + i) * C);
+            weigh(values + b * vs.batch, vs.position, may + b * N, 1, 0, 0, n, C, top, w, out + (b * Q + i) * C);
         }
 }
+
+#include "native_gates.h" /* steps of recurrent layers */

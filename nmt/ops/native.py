@@ -6,6 +6,7 @@ dozens of them, and they took more time than the products. Each function here is
     log_normalizer, largest, survey        ops/top.py
     quantized, dequantize_, requantized    ops/ready.py
     listed, listed_bytes                   ops/listed.py
+    lstm, gru_gates, gru_state, gru        ops/lstm.py, ops/gru.py
     attend                                 ops/dot.py, also through a Lineage of layers/cache.py
     store                                  Cache.append there
 
@@ -33,7 +34,7 @@ from torch import Tensor
 from nmt.processor import facts, instructions
 
 _SOURCE = Path(__file__).with_suffix(".c")
-_PART = Path(__file__).with_name("native_listed.h")
+_PARTS = [Path(__file__).with_name(name) for name in ("native_listed.h", "native_gates.h")]
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-shared", "-fPIC")
 _WIDE = "-mprefer-vector-width=512"
 _COMPILE_SECONDS = 60
@@ -47,13 +48,17 @@ _P, _N = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS = {
     "nmt_log_normalizer": [_P, _N, _N, _N, _P],
     "nmt_largest": [_P, _N, _N, _N, _N, _P, _P],
-    "nmt_survey": [_P, _N, _N, _N, _P, _P, _N, _P, _P, _P],
+    "nmt_survey": [_P, _N, _N, _N, _P, _P, _N, _N, _P, _P, _P],
     "nmt_requantize": [_P, _N, _N, _P, _P, _P, _P],
     "nmt_quantize": [_P, _N, _N, _N, _P, _P],
     "nmt_dequantize": [_P, _N, _N, _P, _P, ctypes.c_int],
     "nmt_listed": [_P, _N, _N, _N, _P, _P, _P, _N, _P, _P],
     "nmt_listed_bytes": [_P, _P, _N, _N, _P, _P, _P, _P, _P, _N, _P, _P],
     "nmt_store": [_P, _N, _N, _N, _P, _N, _P, _N, _N, _N, _N, _N, _N, _N],
+    "nmt_lstm": [_P, _N, _P, _P, _N, _N, _P, _P],
+    "nmt_gru_gates": [_P, _N, _P, _P, _N, _N, _P, _P],
+    "nmt_gru_state": [_P, _N, _P, _P, _P, _N, _N, _P],
+    "nmt_gru": [_P, _N, _P, _P, _P, _N, _P, _N, _N, _P],
     "nmt_additive": [*[_P, _Strides] * 3, _P, _P, *[_N] * 5, _P, _P],
     "nmt_attend": [
         *[_P, _Strides] * 4,
@@ -91,28 +96,15 @@ class Native:
         self._library.nmt_largest(logits.data_ptr(), R, V, logits.stride(0), n, values.data_ptr(), ids.data_ptr())
         return values, ids
 
-    def survey(
-        self, logits: Tensor, n: int, scales: Tensor | None = None, bias: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """`largest` and `log_normalizer` at once: values and ids (R, n), and (R, 1). Where scales (R, 1) are given, of
-        what `dequantize_` makes of the logits, in place.
-        """
-        R, V = logits.shape
-        assert 0 < n <= V
-        values, found = logits.new_empty((R, n)), logits.new_empty((R, 1))
-        ids = torch.empty((R, n), dtype=torch.int64)
-        self._library.nmt_survey(
-            *(
-                logits.data_ptr(),
-                R,
-                V,
-                logits.stride(0),
-                *(None if x is None else x.data_ptr() for x in (scales, bias)),
-                n,
-            ),
-            *(values.data_ptr(), ids.data_ptr(), found.data_ptr()),
-        )
-        return values, ids, found
+    def survey(self, logits: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """`largest` and `log_normalizer` at once: values and ids (R, n), and (R, 1)."""
+        tally = self.tally(len(logits), n)
+        tally.add(logits)
+        return tally.found()
+
+    def tally(self, R: int, n: int) -> "Tally":
+        """For a survey of R rows whose columns come one part after the other."""
+        return Tally(self._library, R, n)
 
     def quantized(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Rows (R, I) as whole numbers, 128 for 0 (uint8), and what to multiply each row of them by: (R, 1)."""
@@ -190,6 +182,47 @@ class Native:
         )
         return out, weights
 
+    def lstm(self, x: Tensor, y: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """h' and c' (R, H) of the sums x + y (R, 4H) and c (R, H): as ops.lstm.cell."""
+        h_after, c_after = torch.empty_like(c), torch.empty_like(c)
+        assert y.is_contiguous()
+        assert c.is_contiguous()
+        self._library.nmt_lstm(
+            *(x.data_ptr(), x.stride(0), y.data_ptr(), c.data_ptr(), *c.shape, h_after.data_ptr(), c_after.data_ptr())
+        )
+        return h_after, c_after
+
+    def gru_gates(self, x: Tensor, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the sums x + y, in their first 2H columns, and h (R, H): z, and r * h."""
+        z, reset = torch.empty_like(h), torch.empty_like(h)
+        assert y.is_contiguous()
+        assert h.is_contiguous()
+        self._library.nmt_gru_gates(
+            *(x.data_ptr(), x.stride(0), y.data_ptr(), h.data_ptr(), *h.shape, z.data_ptr(), reset.data_ptr())
+        )
+        return z, reset
+
+    def gru_state(self, x: Tensor, y: Tensor, h: Tensor, z: Tensor) -> Tensor:
+        """The state after, with n = tanh(x + y): all (R, H)."""
+        after = torch.empty_like(h)
+        assert all(tensor.is_contiguous() for tensor in (y, h, z))
+        self._library.nmt_gru_state(
+            *(x.data_ptr(), x.stride(0), y.data_ptr(), h.data_ptr(), z.data_ptr(), *h.shape, after.data_ptr())
+        )
+        return after
+
+    def gru(self, x: Tensor, y: Tensor, u: Tensor, bias: Tensor, h: Tensor) -> Tensor:
+        """The state after with the reset after the matrix: x (R, 3H), y = U_zr h (R, 2H), u = U h and h (R, H), bias
+        (H,) or (R, H).
+        """
+        after = torch.empty_like(h)
+        assert all(tensor.is_contiguous() for tensor in (y, u, h))
+        self._library.nmt_gru(
+            *(x.data_ptr(), x.stride(0), y.data_ptr(), u.data_ptr(), bias.data_ptr()),
+            *(bias.stride(0) if bias.dim() == 2 else 0, h.data_ptr(), *h.shape, after.data_ptr()),
+        )
+        return after
+
     def attend(
         self,
         query: Tensor,
@@ -237,6 +270,33 @@ class Native:
             out.data_ptr(),
         )
         return out.transpose(1, 2), weights
+
+
+class Tally:
+    """A survey of R rows whose columns come part by part."""
+
+    def __init__(self, library: ctypes.CDLL, R: int, n: int) -> None:
+        self._look, self._n, self._seen = library.nmt_survey, n, 0
+        self._values, self._sums = torch.empty((R, n)), torch.empty((R, 1))
+        self._ids = torch.empty((R, n), dtype=torch.int64)
+
+    def add(self, logits: Tensor, scales: Tensor | None = None, bias: Tensor | None = None) -> None:
+        """Takes in the next columns (R, C), n at least when they are the first. Where scales (R, 1) are given, of what
+        `dequantize_` makes of them, in place.
+        """
+        R, C = logits.shape
+        assert R == len(self._ids)
+        assert 0 < self._n <= self._seen + C
+        self._look(
+            *(logits.data_ptr(), R, C, logits.stride(0)),
+            *(None if x is None else x.data_ptr() for x in (scales, bias)),
+            *(self._seen, self._n, self._values.data_ptr(), self._ids.data_ptr(), self._sums.data_ptr()),
+        )
+        self._seen += C
+
+    def found(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Values and ids (R, n), largest first and of equal ones the first, and the log of the sum of exp (R, 1)."""
+        return self._values, self._ids, self._values[:, :1] + self._sums.log()
 
 
 def _strides(x: Tensor) -> _Strides:
@@ -303,7 +363,7 @@ def _folder() -> Path:
 def _name(compiler: str) -> str:
     """A hash of all that the library's instructions depend on: a home folder may be shared by unlike machines."""
     processor = facts().get("model name", platform.processor()), *sorted(instructions())
-    told = [_SOURCE.read_text(), _PART.read_text(), compiler, *_flags(), platform.machine(), *processor]
+    told = [_SOURCE.read_text(), *(part.read_text() for part in _PARTS), compiler, *_flags(), platform.machine(), *processor]
     return hashlib.sha256("\0".join(told).encode()).hexdigest()[:16]
 
 

@@ -21,11 +21,15 @@ from torch import Tensor, nn
 
 from nmt.errors import EnvironmentFault
 from nmt.ops.native import library, native_for, using
+from nmt.ops.top import Survey
 from nmt.processor import facts
 
 Precision = Literal["float32", "bfloat16", "int8"]
-Survey = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Logits (R, V), the n largest of each row and where they stand (R, n), and the log of its sum of exp (R, 1)."""
+
+_SURVEYED = 256, 1024
+"""Rows and columns of a product that are looked through before the next are computed: a megabyte, which the cache of a
+core holds.
+"""
 
 _ZERO = 128
 """What stands for 0 among the unsigned numbers that the processor's instruction takes for x."""
@@ -120,17 +124,31 @@ class Ready:
         return native.listed_bytes(native.quantized(x), rows, bias, ids, owners)
 
     def survey(self, x: Tensor, matrix: Tensor, bias: Tensor | None, n: int) -> Survey | None:
-        """Of `product` with x (R, I) in whole numbers, looked through while its rows are at hand; None where this is
-        not for that.
+        """Of `product` with x (R, I), which is looked through as it is made and kept nowhere; None where this is not for
+        that.
         """
-        if self.precision != "int8" or (native := native_for(x)) is None:
+        native = native_for(x)
+        parts = None if native is None else self._parts(x, matrix, n)
+        if native is None or parts is None:
             return None
-        found = self._found(x, matrix)
-        if not isinstance(found, _Bytes):
-            return None
-        numbers, scales = native.quantized(x)
-        logits = found.sums(numbers)
-        return logits, *native.survey(logits, n, scales, bias)
+        found: list[Survey] = []
+        for rows in x.split(_SURVEYED[0]):
+            tally, given = native.tally(len(rows), n), None
+            for part, first in parts:
+                own = None if bias is None else bias[first : first + part.width]
+                if isinstance(part, _Bytes):
+                    given = given or native.quantized(rows)
+                    tally.add(part.sums(given[0]), given[1], own)
+                else:
+                    tally.add(part.product(rows, own, relu=False))
+            found.append(tally.found())
+        return found[0] if len(found) == 1 else tuple(map(torch.cat, zip(*found, strict=True)))
+
+    def _parts(self, x: Tensor, matrix: Tensor, n: int) -> "list[tuple[_Floats | _Bytes, int]] | None":
+        """The matrix (V, I) in parts of some columns of the product, each with its first; None where `_found` has none."""
+        V, wide = len(matrix), max(n, _SURVEYED[1])
+        parts = [(self._found(x, matrix[first : first + wide]), first) for first in range(0, V, wide)]
+        return [(part, first) for part, first in parts if part is not None] if parts[0][0] is not None else None
 
     def _found(self, x: Tensor, matrix: Tensor) -> "_Floats | _Bytes | None":
         if self.precision == "float32" and not packing_pays():
@@ -178,6 +196,7 @@ class _Floats:
     """A matrix (O, I) in oneDNN's layout, in its own type."""
 
     def __init__(self, matrix: Tensor) -> None:
+        self.width = len(matrix)
         self.packed = torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous())
 
     def product(self, x: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
@@ -189,6 +208,7 @@ class _Bytes:
 
     def __init__(self, matrix: Tensor) -> None:
         scales = _scales(matrix)
+        self.width = len(matrix)
         self.packed = torch.ops.onednn.qlinear_prepack(_whole(matrix, scales), None)
         self.scales = scales[:, 0].contiguous()
         self.zeros = torch.zeros(len(matrix), dtype=torch.int32)

@@ -5,6 +5,9 @@ from torch import Tensor
 
 from nmt.ops.native import native_for
 
+Survey = tuple[Tensor, Tensor, Tensor]
+"""The n largest of each row and where they stand (R, n), and the log of its sum of exp (R, 1)."""
+
 _BLOCK = 64
 
 
@@ -33,8 +36,8 @@ def largest(logits: Tensor, n: int) -> tuple[Tensor, Tensor]:
     return values, torch.where(at < n * _BLOCK, block * _BLOCK + at % _BLOCK, at - n * _BLOCK + whole)
 
 
-def survey(logits: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """`largest` and `log_normalizer`: logits (R, V) -> values and ids (R, n), and (R, 1)."""
+def survey(logits: Tensor, n: int) -> Survey:
+    """`largest` and `log_normalizer` of logits (R, V)."""
     if (native := native_for(logits)) is not None:
         return native.survey(logits, n)
     return *largest(logits, n), log_normalizer(logits)

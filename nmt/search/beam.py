@@ -19,13 +19,7 @@ from nmt.recipe import SearchConfig
 from nmt.search.books import Books, Report
 from nmt.search.hypothesis import Hypothesis
 from nmt.search.shortlist import Shortlist
-from nmt.search.stepper import Outlook, Stepper, at_rest, count_prefix, count_source, not_finite, to_host
-
-_CROWD = 7 / 8
-"""Sentences that are done leave the batch once no more than this share of it is still searched: leaving copies what the
-others keep, staying is computed in vain.
-"""
-
+from nmt.search.stepper import Outlook, Stepper, at_rest, count_prefix, count_source, not_finite, round_up, to_host
 
 @dataclass(frozen=True)
 class Chosen:
@@ -138,13 +132,21 @@ def _search(
         alive[living] = report.total[staying] > -np.inf
         parent, token, total, room = chosen.parent, chosen.token, chosen.total, chosen.room
         sentences = None
-        if len(living) <= _CROWD * len(sentence):
-            sentence = sentence[living]
-            sentences = torch.from_numpy(living).to(device)
+        if (size := round_up(len(living))) < len(sentence):
+            kept = _with_some_more(living, len(sentence), size)
+            sentence = sentence[kept]
+            sentences = torch.from_numpy(kept).to(device)
             parent, token, total, room = (x[sentences] for x in (parent, token, total, room))
-            alive, living = alive[living], np.arange(len(living))
+            alive, living = alive[kept], np.searchsorted(kept, living)
         stepper.follow(token, Going(sentences, parent if K > 1 else None), alive)
     return books.close()
+
+
+def _with_some_more(living: NDArray[np.int64], B: int, size: int) -> NDArray[np.int64]:
+    """These positions of the B, and as many others as make it so many, in order."""
+    others = np.ones(B, dtype=bool)
+    others[living] = False
+    return np.union1d(living, np.flatnonzero(others)[: size - len(living)])
 
 
 def choose(
@@ -159,7 +161,7 @@ def choose(
     """
     B, K = total.shape
     logits, log_z, values, ids = outlook.logits, outlook.log_z, outlook.values, outlook.ids
-    n = min(K + 3, logits.shape[1])  # one more is there to see a tie
+    n = min(K + 3, values.shape[1])  # one more is there to see a tie
     edge, beyond = values[:, n - 1], values[:, n] if values.shape[1] > n else None
     if exact:
         above, at_edge = logits > edge[:, None], logits == edge[:, None]

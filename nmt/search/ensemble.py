@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from nmt.models.contract import Memory, Seq2Seq, State, Step
 from nmt.ops.listed import chosen
-from nmt.ops.ready import Survey
-from nmt.ops.top import survey
+from nmt.ops.top import Survey, survey
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class Ensemble(Seq2Seq):
 
     def survey(self, features: Tensor, n: int) -> Survey:
         """Of the features themselves."""
-        return features, *survey(features, min(n, features.shape[1]))
+        return survey(features, min(n, features.shape[1]))
 
     @contextmanager
     def settled(self) -> Iterator[None]:

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from nmt.batch import PAD
 from nmt.models.contract import Seq2Seq
-from nmt.ops.ready import Survey
-from nmt.ops.top import survey
+from nmt.ops.top import Survey, survey
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Shortlist:
         logits = model.project_listed(features, self.ids, owners).float()
         values, places, log_z = survey(logits, min(n, logits.shape[1]))
         pieces = self.ids.flatten()[places.add_(owners[:, None] * self.ids.shape[1])]
-        return logits, values, pieces.clamp_(min=PAD), log_z
+        return values, pieces.clamp_(min=PAD), log_z
 
     def logits(self, model: Seq2Seq, features: Tensor, K: int) -> Tensor:
         """(R, V), -inf for what is not on the list: of the features (R, D) of all hypotheses."""

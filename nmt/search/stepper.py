@@ -15,6 +15,7 @@ from nmt.models.contract import Going, Seq2Seq, follow, select_rows
 from nmt.ops.native import native_for
 from nmt.ops.top import largest, log_normalizer
 from nmt.recipe import SearchConfig
+from nmt.search.groups import encode
 from nmt.search.limits import Limits
 from nmt.search.penalty import coverage
 from nmt.search.shortlist import Shortlist
@@ -27,11 +28,10 @@ Floats = NDArray[np.float32]
 class Outlook:
     """What the model says of the next piece of every hypothesis.
 
-    logits   (R, V) float32, with what `Limits` makes of them, -inf outside a shortlist; where it is ordered only rows
-             of hypotheses that live, and only columns of a shortlist
+    logits   (R, V) float32, with what `Limits` makes of them, -inf outside a shortlist; none (R, 0) where it is ordered
     log_z    (R, 1) float32, of the model's own logits (of a shortlist): logits - log_z are log-probabilities
     values   (R, n) float32 and ids (R, n) int64: the n best of each row of logits, best first, for n that was asked
-             for; of hypotheses that do not live 0 and PAD, with a log_z of 0
+             for; of hypotheses that do not live anything finite
     ordered  whether of equal logits the first are among them, first ones first; else any
     weights  (B, K, S) float32: attention, the mean of layers and heads, or None
     cover    (B, K) float32: the coverage term up to here, or None where its weight is 0
@@ -78,7 +78,7 @@ class Stepper:
         """
         self.model, self.config, self.K = model, config, K
         self.B, self.want_weights = src.shape[0], want_weights
-        self.memory = model.encode(src, src != PAD)
+        self.memory = encode(model, src)
         self.state = model.start(self.memory, K, capacity)
         self.prev = torch.full((self.B * K,), BOS, dtype=torch.int64, device=src.device)
         self.limits = Limits(config, prefix)
@@ -116,18 +116,20 @@ class Stepper:
 
     def _survey(self, features: Tensor, n: int, weights: Tensor | None, cover: Tensor | None) -> Outlook:
         """Of the rows that live alone: the vocabulary is the widest of a step's products."""
-        R, living = len(features), self.living
-        rows = None if living is None or living.all() else torch.from_numpy(np.flatnonzero(living))
-        features = features if rows is None else features[rows]
+        living, looked_at = self.living, None
+        if living is not None and not living.all():
+            rows = np.flatnonzero(living)
+            if (size := round_up(len(rows))) < len(features):
+                looked_at = torch.from_numpy(np.pad(rows, (0, size - len(rows)), mode="edge"))
+        chosen = features if looked_at is None else features[looked_at]
         if self.shortlist is None:
-            logits, values, ids, log_z = self.model.survey(features, n)
+            found = self.model.survey(chosen, n)
         else:
-            logits, values, ids, log_z = self.shortlist.survey(self.model, features, rows, self.K, n)
-        if rows is not None:
-            values = values.new_zeros((R, values.shape[1])).index_copy_(0, rows, values)
-            ids = torch.full((R, ids.shape[1]), PAD).index_copy_(0, rows, ids)
-            log_z = log_z.new_zeros((R, 1)).index_copy_(0, rows, log_z)
-        return Outlook(logits, log_z, values, ids, weights, cover, ordered=True)
+            found = self.shortlist.survey(self.model, chosen, looked_at, self.K, n)
+        if looked_at is not None:
+            found = tuple(_spread(part, looked_at, len(features), rest) for part, rest in zip(found, (0, PAD, 0), strict=True))
+        values, ids, log_z = found
+        return Outlook(values[:, :0], log_z, values, ids, weights, cover, ordered=True)
 
     def follow(self, token: Tensor, going: Going, living: NDArray[np.bool_] | None = None) -> None:
         """Goes on with the pieces `token` (B', K) after the hypotheses that go on, of which these are `living`."""
@@ -141,6 +143,19 @@ class Stepper:
             self._attended = self._attended.flatten(0, 1)[rows].unflatten(0, (-1, self.K))
         self.B, self.prev = token.shape[0], token.reshape(-1)
         self.limits.follow(self.prev, rows, going.sentences)
+
+
+def round_up(n: int) -> int:
+    """The next number of rows with four binary digits and zeros: for a number of rows that it has not met, oneDNN writes
+    the instructions of a product anew, which takes as long as the product; a few rows more are cheaper.
+    """
+    step = 1 << max(0, n.bit_length() - 4)
+    return -(-n // step) * step
+
+
+def _spread(part: Tensor, rows: Tensor, R: int, rest: int) -> Tensor:
+    """What is known of some rows, at least one, in its place among R; `rest` elsewhere."""
+    return part.new_full((R, part.shape[1]), rest).index_copy_(0, rows, part)
 
 
 def count_source(src: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

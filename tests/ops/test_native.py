@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.ops import additive, dot, native, top
+from nmt.ops import additive, dot, gru, lstm, native, top
 from nmt.ops.native import Native, library, native_for, using
 
 SIZES = [1, 2, 15, 16, 17, 63, 64, 65, 129, 1000]
@@ -109,10 +109,35 @@ def test_a_survey_of_what_is_scaled_first(made: Native, biased: bool) -> None:
     y, scales = rows(5, 300).contiguous(), torch.linspace(0.1, 2, 5)[:, None].contiguous()
     bias = torch.linspace(-1, 1, 300) if biased else None
     logits = made.dequantize_(y.clone(), scales, bias, relu=False)
-    found = made.survey(y, 7, scales, bias)
-    for one, other in zip(found, made.survey(logits.clone(), 7), strict=True):
+    tally = made.tally(5, 7)
+    tally.add(y, scales, bias)
+    for one, other in zip(tally.found(), made.survey(logits.clone(), 7), strict=True):
         assert torch.equal(one, other)
     assert torch.equal(y, logits)
+
+
+@pytest.mark.parametrize("n", [1, 9])
+def test_a_survey_part_by_part(made: Native, n: int) -> None:
+    for logits in (rows(6, 300), rows(6, 300, seed=2).round(), rows(6, 300).sort(1).values, rows(6, 300) * 40):
+        tally = made.tally(6, n)
+        for part in logits.split([9, 1, 150, 64, 70, 6], 1):
+            tally.add(part)
+        values, ids, log_z = tally.found()
+        truth = logits.sort(dim=1, descending=True, stable=True)
+        assert torch.equal(values, truth.values[:, :n])
+        assert torch.equal(ids, truth.indices[:, :n])
+        torch.testing.assert_close(log_z.double(), logits.double().logsumexp(1, keepdim=True))
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("at", [0, 5, 39])
+def test_what_is_no_number_in_any_part_shows(made: Native, at: int, bad: float) -> None:
+    logits = rows(3, 40)
+    logits[1, at] = bad
+    tally = made.tally(3, 4)
+    for part in logits.split(10, 1):
+        tally.add(part)
+    assert tally.found()[2].isfinite().flatten().tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("relu", [False, True])
@@ -125,6 +150,61 @@ def test_scales_and_bias_come_back(made: Native, relu: bool, biased: bool) -> No
     truth = y * scales + (0.0 if bias is None else bias)
     found = made.dequantize_(y.clone(), scales, bias, relu)
     torch.testing.assert_close(found, truth.relu() if relu else truth)
+
+
+# --- gated units ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("H", [1, 15, 16, 40])
+def test_a_step_of_an_lstm_is_that_of_float64(made: Native, H: int) -> None:
+    x, y, c = rows(5, 4 * H), rows(5, 4 * H, seed=2).contiguous(), rows(5, H, seed=3).contiguous()
+    eye = torch.eye(4 * H, dtype=torch.float64)[:, :H]
+    found = made.lstm(x, y, c)
+    truth = lstm.lstm_step((x + y).double(), torch.zeros(5, H, dtype=torch.float64), c.double(), eye)
+    for one, other in zip(found, truth, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("bias", ["none", "a row", "each"])
+@pytest.mark.parametrize("H", [1, 15, 16, 40])
+def test_a_step_of_a_gru_is_that_of_float64(made: Native, H: int, bias: str) -> None:
+    x, h = rows(5, 3 * H), rows(5, H, seed=2).contiguous().tanh()
+    U_zr, U = rows(2 * H, H, seed=3) / H**0.5, rows(H, H, seed=4) / H**0.5
+    u = {"none": None, "a row": rows(1, H)[0].contiguous(), "each": rows(5, H)}[bias]
+    wide = [None if tensor is None else tensor.double() for tensor in (x, h, U_zr, U, u)]
+    truth = gru.gru_step(*wide)  # pyright: ignore[reportArgumentType]
+    with torch.inference_mode(), using(made):
+        found = gru.gru_step(x, h, U_zr.contiguous(), U.contiguous(), u)
+    torch.testing.assert_close(found.double(), truth, rtol=1e-5, atol=2e-6)
+
+
+def test_gates_far_from_zero_are_open_or_shut(made: Native) -> None:
+    x = torch.tensor([[-200.0, 200.0, 200.0, -200.0], [200.0, -200.0, -200.0, 200.0]])
+    h, c = made.lstm(x, torch.zeros(2, 4), torch.tensor([[3.0], [3.0]]))
+    torch.testing.assert_close(c, torch.tensor([[3.0], [-1.0]]))
+    torch.testing.assert_close(h, torch.tensor([[0.0], [-1.0]]).tanh())
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", ["gru", "gru after", "lstm"])
+def test_a_whole_sequence_is_that_of_torch(made: Native, cell: str, reverse: bool) -> None:
+    S, B, H = 7, 4, 20
+    draw = torch.Generator().manual_seed(1)
+    x = torch.randn(S, B, (4 if cell == "lstm" else 3) * H, generator=draw)
+    U = torch.randn(4 * H, H, generator=draw) / 4
+    keep = torch.arange(S)[:, None] < torch.tensor([7, 1, 4, 7])
+
+    def scanned() -> Tensor:
+        if cell == "lstm":
+            h, c = lstm.lstm_scan(x, U, keep, None, reverse)
+            return torch.cat([h, c[None]])
+        bias = torch.linspace(-1, 1, H) if cell == "gru after" else None
+        return gru.gru_scan(x, U[: 2 * H], U[2 * H : 3 * H], keep, reverse, u_bias=bias)
+
+    truth = scanned()
+    with torch.inference_mode(), using(made):
+        found = scanned()
+    torch.testing.assert_close(found, truth, rtol=1e-5, atol=1e-6)
 
 
 # --- additive attention -----------------------------------------------------------------------------------------------

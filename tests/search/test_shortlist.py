@@ -48,7 +48,7 @@ def limited(model: Seq2Seq, pieces: list[int]) -> Iterator[None]:
         return torch.full_like(logits, -torch.inf).index_copy(1, torch.tensor(pieces), logits[:, pieces])
 
     def looked_through(features: Tensor, n: int) -> Survey:
-        return project(features), *survey(project(features), min(n, N))
+        return survey(project(features), min(n, N))
 
     vars(model).update(project=project, survey=looked_through)
     try:
