@@ -71,7 +71,7 @@ class Books:
         self.log_probs: list[Floats] = []
         self.weights: list[Floats] = []
         self.totals = np.zeros((len(n_pieces), self.K), dtype=np.float32)
-        self._history: list[list[list[list[Any]]]] = []  # tokens, log-probabilities, parents
+        self._history: list[list[list[Any]]] = []  # tokens, log-probabilities, parents: by sentence, steps * K
 
     def enter(self, t: int, report: Report) -> NDArray[np.int64]:
         """Takes in step t (from 1 on) and gives the positions of the sentences that go on, in order."""
@@ -155,9 +155,10 @@ class Books:
 
     def close(self) -> list[list[Hypothesis]]:
         """The hypotheses of every sentence, best first; of equal scores the first that ended leads (a stable sort)."""
-        # Lists of plain numbers, by sentence, step and row: those of numpy cost ten times as much one by one.
+        # Plain numbers, as those of numpy cost ten times as much one by one; and one list of them for each sentence, as
+        # the garbage collector goes through all there is once enough lists are made.
         told = (self.tokens, self.log_probs, self.parents)
-        self._history = [np.stack(steps, 1).tolist() if steps else [] for steps in told]
+        self._history = [np.stack(steps, 1).reshape(len(steps[0]), -1).tolist() if steps else [] for steps in told]
         found = []
         for sentence, pool in enumerate(self.pools):
             best = sorted(pool, key=lambda leaf: -leaf.score)[: self.n_best]
@@ -169,10 +170,10 @@ class Books:
         """A leaf's history, read backwards through the parents."""
         ids, log_probs, row, rows = [leaf.token], [leaf.log_prob], leaf.row, [leaf.row]
         tokens, steps, parents = (table[sentence] for table in self._history)
-        for t in range(leaf.t - 2, -1, -1):
-            ids.append(tokens[t][row])
-            log_probs.append(steps[t][row])
-            row = parents[t][row]
+        for first in range((leaf.t - 2) * self.K, -1, -self.K):
+            ids.append(tokens[first + row])
+            log_probs.append(steps[first + row])
+            row = parents[first + row]
             rows.append(row)
         alignment = None
         if self.weights:
