@@ -453,3 +453,4 @@ void nmt_additive(const float *q, Strides qs, const float *k, Strides ks, const 
 }
 
 #include "native_gates.h" /* steps of recurrent layers */
+#include "native_choose.h" /* what a beam goes on with */

@@ -9,6 +9,7 @@ dozens of them, and they took more time than the products. Each function here is
     lstm, gru_gates, gru_state, gru        ops/lstm.py, ops/gru.py
     attend                                 ops/dot.py, also through a Lineage of layers/cache.py
     store                                  Cache.append there
+    choose                                 search/beam.py
 
 float32 on a CPU only, one thread, no gradients. The C compiler of the machine makes the library when it is first
 wanted, in half a second, for this very processor; it is kept in the user's cache folder. Where there is no compiler
@@ -34,7 +35,7 @@ from torch import Tensor
 from nmt.processor import facts, instructions
 
 _SOURCE = Path(__file__).with_suffix(".c")
-_PARTS = [Path(__file__).with_name(name) for name in ("native_listed.h", "native_gates.h")]
+_PARTS = [Path(__file__).with_name(name) for name in ("native_listed.h", "native_gates.h", "native_choose.h")]
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-shared", "-fPIC")
 _WIDE = "-mprefer-vector-width=512"
 _COMPILE_SECONDS = 60
@@ -59,6 +60,7 @@ _ARGUMENTS = {
     "nmt_gru_gates": [_P, _N, _P, _P, _N, _N, _P, _P],
     "nmt_gru_state": [_P, _N, _P, _P, _P, _N, _N, _P],
     "nmt_gru": [_P, _N, _P, _P, _P, _N, _P, _N, _N, _P],
+    "nmt_choose": [*[_P] * 6, *[_N] * 7, ctypes.c_int, *[_P] * 10],
     "nmt_additive": [*[_P, _Strides] * 3, _P, _P, *[_N] * 5, _P, _P],
     "nmt_attend": [
         *[_P, _Strides] * 4,
@@ -222,6 +224,35 @@ class Native:
             *(bias.stride(0) if bias.dim() == 2 else 0, h.data_ptr(), *h.shape, after.data_ptr()),
         )
         return after
+
+    def choose(
+        self,
+        best: tuple[Tensor, Tensor, Tensor],
+        total: Tensor,
+        room: Tensor,
+        may_end: Tensor,
+        pieces: tuple[int, int, int],
+        *,
+        n: int,
+        wide: bool,
+    ) -> tuple[Tensor, ...]:
+        """As search.beam.choose of an ordered outlook, its fields in their order but for `tied`: best are values and ids
+        (B * K, m), of which n count, and log_z (B * K, 1); total (B, K), room and may_end (B,); pieces: PAD, BOS, EOS.
+        """
+        (values, ids, log_z), (B, K) = best, total.shape
+        whole, real, byte = ids.new_empty, values.new_empty, may_end.new_empty
+        parents, tokens, end_parents = (whole((B, K)) for _ in range(3))
+        log_probs, totals, end_log_probs = (real((B, K)) for _ in range(3))
+        left, ends, broken = whole((B,)), byte((B, K)), byte((B,))
+        scratch = real((2 * K + n) * 6)  # two numbers of 4 bytes and two of 8, for each candidate that is kept
+        assert all(x.is_contiguous() for x in (values, ids, log_z, total, room, may_end))
+        self._library.nmt_choose(
+            *(x.data_ptr() for x in (values, ids, log_z, total, room, may_end)),
+            *(B, K, values.shape[1], n, *pieces, int(wide)),
+            *(x.data_ptr() for x in (parents, tokens, log_probs, totals, ends, end_parents, end_log_probs)),
+            *(left.data_ptr(), broken.data_ptr(), scratch.data_ptr()),
+        )
+        return parents, tokens, log_probs, totals, left, ends, end_parents, end_log_probs, broken
 
     def attend(
         self,

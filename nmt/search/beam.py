@@ -15,6 +15,7 @@ from torch import Tensor
 from nmt.batch import BOS, EOS, PAD
 from nmt.errors import UsageError
 from nmt.models.contract import Going, Seq2Seq
+from nmt.ops.native import native_for
 from nmt.recipe import SearchConfig
 from nmt.search.books import Books, Report
 from nmt.search.hypothesis import Hypothesis
@@ -162,6 +163,11 @@ def choose(
     B, K = total.shape
     logits, log_z, values, ids = outlook.logits, outlook.log_z, outlook.values, outlook.ids
     n = min(K + 3, values.shape[1])  # one more is there to see a tie
+    if outlook.ordered and (native := native_for(values, log_z, total)) is not None:
+        *found, broken = native.choose(
+            (values, ids, log_z), total.contiguous(), room, may_end, (PAD, BOS, EOS), n=n, wide=wide
+        )
+        return Chosen(*found, tied=torch.zeros_like(broken), broken=broken)
     edge, beyond = values[:, n - 1], values[:, n] if values.shape[1] > n else None
     if exact:
         above, at_edge = logits > edge[:, None], logits == edge[:, None]

@@ -184,7 +184,9 @@ def length_limits(
 
 
 def to_host(columns: list[Tensor]) -> list[NDArray]:
-    """Tensors (B, ...) on the host in one transfer: floats as float32, all else as int32, each (B, n)."""
+    """Tensors (B, ...) on the host in one transfer: floats as float32, all else as whole numbers, each (B, n)."""
+    if all(column.is_cpu for column in columns):
+        return [column.reshape(column.shape[0], -1).numpy() for column in columns]
     parts = [bits(column.reshape(column.shape[0], -1)) for column in columns]
     table: Ints = torch.cat(parts, 1).cpu().numpy()
     found, at = [], 0
