@@ -5,7 +5,7 @@ dozens of them, and they took more time than the products. Each function here is
 
     log_normalizer, largest, survey        ops/top.py
     quantized, dequantize_, requantized    ops/ready.py
-    listed, listed_bytes                   ops/listed.py
+    listed, listed_bytes, few_bytes        ops/listed.py, ops/ready.py
     lstm, gru_gates, gru_state, gru        ops/lstm.py, ops/gru.py
     attend                                 ops/dot.py, also through a Lineage of layers/cache.py
     store                                  Cache.append there
@@ -55,6 +55,7 @@ _ARGUMENTS = {
     "nmt_dequantize": [_P, _N, _N, _P, _P, ctypes.c_int],
     "nmt_listed": [_P, _N, _N, _N, _P, _P, _P, _N, _P, _P],
     "nmt_listed_bytes": [_P, _P, _N, _N, _P, _P, _P, _P, _P, _N, _P, _P],
+    "nmt_few_bytes": [_P, _N, _N, _N, _P, _P, _P, _N, _P],
     "nmt_store": [_P, _N, _N, _N, _P, _N, _P, _N, _N, _N, _N, _N, _N, _N],
     "nmt_lstm": [_P, _N, _P, _P, _N, _N, _P, _P],
     "nmt_gru_gates": [_P, _N, _P, _P, _N, _N, _P, _P],
@@ -159,6 +160,16 @@ class Native:
             *(numbers.data_ptr(), x_scales.data_ptr(), *numbers.shape),
             *(whole.data_ptr(), scales.data_ptr(), sums.data_ptr(), None if bias is None else bias.data_ptr()),
             *(ids.data_ptr(), ids.shape[1], owners.data_ptr(), y.data_ptr()),
+        )
+        return y
+
+    def few_bytes(self, numbers: Tensor, zero: int, matrix: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Whole numbers (R, I), less zero, times a matrix (O, I) as in `listed_bytes`, scaled for each output: (R, O)."""
+        whole, scales, sums = matrix
+        (R, I), O = numbers.shape, len(whole)  # noqa: E741
+        y = scales.new_empty((R, O))
+        self._library.nmt_few_bytes(
+            *(numbers.data_ptr(), R, I, zero, whole.data_ptr(), scales.data_ptr(), sums.data_ptr(), O, y.data_ptr())
         )
         return y
 

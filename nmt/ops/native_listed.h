@@ -132,3 +132,25 @@ void nmt_listed_bytes(const uint8_t *x, const float *x_scales, int64_t R, int64_
         }
     }
 }
+
+/* Products of few rows: y = (x - zero) W^T times the scales of W's rows, x (R, I) and W (O, I) whole numbers. */
+void nmt_few_bytes(const uint8_t *x, int64_t R, int64_t I, int64_t zero, const int8_t *matrix, const float *m_scales,
+                   const int32_t *m_sums, int64_t O, float *y)
+{
+    for (int64_t j = 0; j < O; j += SHARED) {
+        const int8_t *m[SHARED];
+        for (int64_t k = 0; k < SHARED; k++) m[k] = matrix + (j + k < O ? j + k : O - 1) * I;
+        for (int64_t row = 0; row < R; row += SHARED) {
+            const int64_t rows = R - row < SHARED ? R - row : SHARED;
+            const uint8_t *at = x + row * I;
+            int32_t sums[SHARED][SHARED];
+            if (rows == 1) byte_dots(at, 1, m, I, sums);
+            else if (rows == 2) byte_dots(at, 2, m, I, sums);
+            else if (rows == 3) byte_dots(at, 3, m, I, sums);
+            else byte_dots(at, 4, m, I, sums);
+            for (int64_t r = 0; r < rows; r++)
+                for (int64_t k = 0; k < SHARED && j + k < O; k++)
+                    y[(row + r) * O + j + k] = (float)(sums[r][k] - (int32_t)zero * m_sums[j + k]) * m_scales[j + k];
+        }
+    }
+}
