@@ -69,8 +69,6 @@ class Seq2Seq(nn.Module, ABC):
     """Which implementations run: set by `use`, here and in every layer that has a choice."""
     operations: tuple[str, ...] = ()
     """What of this model itself, layers aside, has forms to choose from: names of ops/choose.py."""
-    positions_at_once: int = 1024
-    """Source positions that the encoder is best given at once on a CPU, about (search/groups.py)."""
     projection: nn.Linear | WeightNormLinear
     """Features to logits: weight (V, D) and bias (V,) or None; the loss reads them to go through the vocabulary in
     chunks.

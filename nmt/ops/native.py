@@ -17,12 +17,9 @@ wanted, in half a second, for this very processor; it is kept in the user's cach
 """
 
 import ctypes
-import hashlib
 import os
-import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -32,13 +29,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nmt.processor import facts, instructions
-
-_SOURCE = Path(__file__).with_suffix(".c")
-_PARTS = [Path(__file__).with_name(name) for name in ("native_listed.h", "native_gates.h", "native_choose.h")]
-_FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-shared", "-fPIC")
-_WIDE = "-mprefer-vector-width=512"
-_COMPILE_SECONDS = 60
+from nmt.ops import native_build
 
 
 class _Strides(ctypes.Structure):
@@ -164,7 +155,7 @@ class Native:
         return y
 
     def few_bytes(self, numbers: Tensor, zero: int, matrix: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """Whole numbers (R, I), less zero, times a matrix (O, I) as in `listed_bytes`, scaled for each output: (R, O)."""
+        """Whole numbers (R, I), less zero, times a matrix (O, I) as in `listed_bytes`, scaled by its rows: (R, O)."""
         whole, scales, sums = matrix
         (R, I), O = numbers.shape, len(whole)  # noqa: E741
         y = scales.new_empty((R, O))
@@ -247,8 +238,10 @@ class Native:
         n: int,
         wide: bool,
     ) -> tuple[Tensor, ...]:
-        """As search.beam.choose of an ordered outlook, its fields in their order but for `tied`: best are values and ids
-        (B * K, m), of which n count, and log_z (B * K, 1); total (B, K), room and may_end (B,); pieces: PAD, BOS, EOS.
+        """As search.beam.choose of an ordered outlook: what it gives, in its order, but for `tied`.
+
+        best: values and ids (B * K, m), of which n count, and log_z (B * K, 1); total (B, K), room and may_end (B,);
+        pieces: PAD, BOS, EOS.
         """
         (values, ids, log_z), (B, K) = best, total.shape
         whole, real, byte = ids.new_empty, values.new_empty, may_end.new_empty
@@ -327,7 +320,7 @@ class Tally:
         `dequantize_` makes of them, in place.
         """
         R, C = logits.shape
-        assert R == len(self._ids)
+        assert len(self._ids) == R
         assert 0 < self._n <= self._seen + C
         self._look(
             *(logits.data_ptr(), R, C, logits.stride(0)),
@@ -385,42 +378,7 @@ def library() -> tuple[Native | None, str]:
     if compiler is None:
         return None, "there is no C compiler here; install gcc or clang"
     try:
-        path = _folder() / f"native-{_name(compiler)}.so"
-        if not path.exists():
-            _compile(compiler, path)
-        return Native(path), ""
+        return Native(native_build.made(compiler)), ""
     except (OSError, subprocess.SubprocessError, AttributeError) as error:
         told = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) and error.stderr else str(error)
         return None, f"{compiler} made no library of native.c: {told.splitlines()[0]}"
-
-
-def _folder() -> Path:
-    """Where it is kept: the user's cache folder, made where it is missing."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "nmt"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
-
-
-def _name(compiler: str) -> str:
-    """A hash of all that the library's instructions depend on: a home folder may be shared by unlike machines."""
-    processor = facts().get("model name", platform.processor()), *sorted(instructions())
-    told = [_SOURCE.read_text(), *(part.read_text() for part in _PARTS), compiler, *_flags(), platform.machine(), *processor]
-    return hashlib.sha256("\0".join(told).encode()).hexdigest()[:16]
-
-
-def _flags() -> tuple[str, ...]:
-    wide = platform.machine() == "x86_64" and torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return (*_FLAGS, _WIDE) if wide else _FLAGS
-
-
-def _compile(compiler: str, path: Path) -> None:
-    """Compiled beside, then renamed: others who start meanwhile find all of it or nothing."""
-    handle, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    os.close(handle)
-    try:
-        command = [compiler, *_flags(), "-o", made, str(_SOURCE), "-lm"]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=_COMPILE_SECONDS)
-        Path(made).replace(path)
-    finally:
-        Path(made).unlink(missing_ok=True)

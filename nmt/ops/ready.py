@@ -125,9 +125,7 @@ class Ready:
         return native.listed_bytes(native.quantized(x), rows, bias, ids, owners)
 
     def survey(self, x: Tensor, matrix: Tensor, bias: Tensor | None, n: int) -> Survey | None:
-        """Of `product` with x (R, I), which is looked through as it is made and kept nowhere; None where this is not for
-        that.
-        """
+        """Of `product` with x (R, I), looked through as it is made and kept nowhere; None where this is not for it."""
         native = native_for(x)
         parts = None if native is None else self._parts(x, matrix, n)
         if native is None or parts is None:
@@ -143,10 +141,13 @@ class Ready:
                 else:
                     tally.add(part.product(rows, own, relu=False))
             found.append(tally.found())
-        return found[0] if len(found) == 1 else tuple(map(torch.cat, zip(*found, strict=True)))
+        if len(found) == 1:
+            return found[0]
+        values, ids, log_z = (torch.cat(column) for column in zip(*found, strict=True))
+        return values, ids, log_z
 
     def _parts(self, x: Tensor, matrix: Tensor, n: int) -> "list[tuple[_Floats | _Bytes, int]] | None":
-        """The matrix (V, I) in parts of some columns of the product, each with its first; None where `_found` has none."""
+        """The matrix (V, I) in parts of some columns of the product, with the first of each; None as in `_found`."""
         V, wide = len(matrix), max(n, _SURVEYED[1])
         parts = [(self._found(x, matrix[first : first + wide]), first) for first in range(0, V, wide)]
         return [(part, first) for part, first in parts if part is not None] if parts[0][0] is not None else None

@@ -22,6 +22,7 @@ from nmt.search.hypothesis import Hypothesis
 from nmt.search.shortlist import Shortlist
 from nmt.search.stepper import Outlook, Stepper, at_rest, count_prefix, count_source, not_finite, round_up, to_host
 
+
 @dataclass(frozen=True)
 class Chosen:
     """What a step chose; fields are (B, K) where nothing else is said.

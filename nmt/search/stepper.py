@@ -127,8 +127,9 @@ class Stepper:
         else:
             found = self.shortlist.survey(self.model, chosen, looked_at, self.K, n)
         if looked_at is not None:
-            found = tuple(_spread(part, looked_at, len(features), rest) for part, rest in zip(found, (0, PAD, 0), strict=True))
-        values, ids, log_z = found
+            values, ids, log_z = (_spread(part, looked_at, len(features)) for part in found)
+        else:
+            values, ids, log_z = found
         return Outlook(values[:, :0], log_z, values, ids, weights, cover, ordered=True)
 
     def follow(self, token: Tensor, going: Going, living: NDArray[np.bool_] | None = None) -> None:
@@ -146,16 +147,16 @@ class Stepper:
 
 
 def round_up(n: int) -> int:
-    """The next number of rows with four binary digits and zeros: for a number of rows that it has not met, oneDNN writes
-    the instructions of a product anew, which takes as long as the product; a few rows more are cheaper.
+    """The next number with four binary digits and zeros after them, so that few numbers of rows occur: for one that it
+    has not met oneDNN writes the instructions of a product anew, which takes as long as the product itself.
     """
     step = 1 << max(0, n.bit_length() - 4)
     return -(-n // step) * step
 
 
-def _spread(part: Tensor, rows: Tensor, R: int, rest: int) -> Tensor:
-    """What is known of some rows, at least one, in its place among R; `rest` elsewhere."""
-    return part.new_full((R, part.shape[1]), rest).index_copy_(0, rows, part)
+def _spread(part: Tensor, rows: Tensor, R: int) -> Tensor:
+    """What is known of some rows in their places among R; 0 elsewhere."""
+    return part.new_zeros((R, part.shape[1])).index_copy_(0, rows, part)
 
 
 def count_source(src: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.ops import additive, dot, gru, lstm, native, top
+from nmt.ops import additive, dot, gru, lstm, native_build, top
 from nmt.ops.native import Native, library, native_for, using
 
 SIZES = [1, 2, 15, 16, 17, 63, 64, 65, 129, 1000]
@@ -302,7 +302,7 @@ def test_it_is_compiled_once_and_kept(made: Native, tmp_path: Path, monkeypatch:
     assert library.__wrapped__()[0] is not None
     kept = list((tmp_path / "nmt").iterdir())
     assert [path.suffix for path in kept] == [".so"]
-    monkeypatch.setattr(native, "_compile", lambda *_: pytest.fail("it was there"))
+    monkeypatch.setattr(native_build, "_compile", lambda *_: pytest.fail("it was there"))
     assert library.__wrapped__()[0] is not None
     assert list((tmp_path / "nmt").iterdir()) == kept
 

@@ -33,8 +33,7 @@ def test_a_memory_is_the_same_whatever_the_groups(name: str) -> None:
     with at_rest(model):
         whole = model.encode(SOURCES, SOURCES != PAD)
         for positions in (1, 9, 100):
-            model.positions_at_once = positions
-            found = encode(model, SOURCES)
+            found = encode(model, SOURCES, positions)
             assert torch.equal(found.keep, whole.keep)
             for i, length in enumerate((SOURCES != PAD).sum(1).tolist()):
                 row = torch.tensor([i])

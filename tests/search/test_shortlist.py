@@ -12,8 +12,8 @@ from torch import Tensor
 from nmt.batch import EOS, pad_rows
 from nmt.errors import ModelError
 from nmt.models.contract import Seq2Seq
-from nmt.ops.ready import Ready, Survey
-from nmt.ops.top import survey
+from nmt.ops.ready import Ready
+from nmt.ops.top import Survey, survey
 from nmt.recipe import SearchConfig
 from nmt.search.beam import search
 from nmt.search.ensemble import Ensemble
