@@ -1,7 +1,7 @@
 """The encoder over a batch in groups of sentences of about one length, on a CPU.
 
-A batch is as wide as its longest sentence, and an encoder computes all of it: for Multi30k's 1,000 test sentences in one
-batch 56 percent of that is padding. In groups of a few dozen neighbours it is 4 percent, since a search has its
+A batch is as wide as its longest sentence, and an encoder computes all of it: for Multi30k's 1,000 test sentences in
+one batch 56 percent of that is padding. In groups of a few dozen neighbours it is 4 percent, since a search has its
 sentences in order of length; and what a layer gives is still in the cache when the next one takes it.
 """
 
