@@ -206,7 +206,7 @@ def on_gpu(result: Result) -> str:
 def translating(result: Result) -> str:
     """Sentences a second of both engines, and what ours is to the other, round by round."""
     runs = result["runs"]
-    rows = [["precision", "beam", "engine", "sentences/s", "BLEU", "at once", "nmt is"]]
+    rows = [["precision", "beam", "engine", "sentences/s", "BLEU", "at once", "whole program, s", "nmt is"]]
     for run in runs:
         setting = run["setting"]
         same = {key: setting[key] for key in ("precision", "beam")}
@@ -221,6 +221,7 @@ def translating(result: Result) -> str:
                 f"{run['sentences_per_second']:,.0f}",
                 "" if run["bleu"] is None else f"{run['bleu']:.2f}",
                 str(setting["batch"]),
+                f"{median(run['whole']):.2f}",
                 "" if is_ours else f"{median(times):.2f} times ({min(times):.2f} to {max(times):.2f})",
             ]
         )
@@ -268,22 +269,42 @@ def recurrent(result: Result) -> str:
 
 
 def invariance(result: Result) -> str:
-    """How many lines came out otherwise, and how many of these were near-ties."""
-    rows = [["precision", "beam", "beside batches of 64", "other lines", "of these near-ties", "largest gap"]]
-    for run in result["runs"]:
-        gap = f"{run['largest_gap']:.1e}" if run["different"] else ""
-        told = (run["precision"], run["beam"], run["beside"], run["different"], run["near_ties"], gap)
-        rows.append([str(value) for value in told])
+    """How many lines came out otherwise by what was changed, and how many of these were near-ties."""
+    runs, beside = result["runs"], dict.fromkeys(run["beside"] for run in result["runs"])
+    rows = [["kind", "precision", "beam", "lines", *beside, "near-ties", "largest gap"]]
+    for told in dict.fromkeys((run["kind"], run["precision"], run["beam"], run["lines"]) for run in runs):
+        own = [r for r in runs if (r["kind"], r["precision"], r["beam"], r["lines"]) == told]
+        different = [next(r["different"] for r in own if r["beside"] == name) for name in beside]
+        gap = max(r["largest_gap"] for r in own)
+        near = sum(r["near_ties"] for r in own)
+        rows.append([*map(str, (*told[:3], f"{told[3]:,}", *different, near)), f"{gap:.1e}" if gap else ""])
     made = result["settings"]
     return markdown(rows) + (
-        f"\n\n{made['time']}, commit {made['commit']}, {made['processor']}, {made['sentences']:,} sentences, torch "
-        f"{made['torch']}."
+        f"\n\n{made['time']}, commit {made['commit']}, {made['processor']}, torch {made['torch']}; recipes after "
+        f"{made['updates']} updates."
+    )
+
+
+def growing(result: Result) -> str:
+    """Seconds and memory of the whole program by the number of lines."""
+    rows = [["precision", "beam", "lines", "seconds", "lines/s without the start", "memory, MiB"]]
+    for run in result["runs"]:
+        rate = run["lines"] / (run["seconds"] - run["start"])
+        memory = f"{run['peak_mib']:,} + {run['children_mib']:,}"
+        rows.append(
+            [run["precision"], str(run["beam"]), f"{run['lines']:,}", f"{run['seconds']:.1f}", f"{rate:,.0f}", memory]
+        )
+    made = result["settings"]
+    return markdown(rows) + (
+        f"\n\nMemory: the most of the first process, and the private memory of its two workers. {made['time']}, commit "
+        f"{made['commit']}, {made['processor']}, torch {made['torch']}."
     )
 
 
 TABLES: dict[str, Callable[[Result], str]] = {
     "translate": translating,
     "recurrent": recurrent,
+    "translate-growth": growing,
     "invariance": invariance,
     "peers-speed": speed,
     "peers-loss": loss,

@@ -6,7 +6,8 @@ MODEL is a model file of kind transformer; it is exported for CTranslate2 (the e
 translate the lines of SOURCE through the same `Translator` door, tokenising and joining included. Each engine lives in
 a process of its own that is loaded once and told to translate, so that they can take turns: A B A B. Every engine runs
 at the best of the settings below, found in a first round. Beside it, what `nmt translate` takes from its start to the
-first line. Writes benchmarks/results/translate.json.
+first line, and what it takes for the whole text with its start and the model's, with either engine. Writes
+benchmarks/results/translate.json.
 """
 
 import argparse
@@ -43,10 +44,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of each round for the whole text, and BLEU where there is a reference."""
+    """Seconds of each round for the whole text, and of a few programs from their start; BLEU where there is a reference."""
 
     setting: Setting
     seconds: list[float]
+    whole: list[float]
     sentences_per_second: float
     bleu: float | None
 
@@ -118,11 +120,17 @@ def _compare(
             for name, engine in engines.items():
                 took, texts[name] = _ask(engine, lines, beam, best[name])
                 seconds[name].append(took)
+    whole = {name: list[float]() for name in engines}
+    for _ in range(3):
+        for name, taken in whole.items():
+            taken.append(_program(Setting(name, precision, beam, best[name]), models[name], lines, options))
     found = []
     for name in engines:
         rate = len(lines) / median(seconds[name])
         scored = bleu(texts[name], [reference]).score if reference else None
-        found.append(Measured(Setting(name, precision, beam, best[name]), seconds[name], round(rate, 1), scored))
+        found.append(
+            Measured(Setting(name, precision, beam, best[name]), seconds[name], whole[name], round(rate, 1), scored)
+        )
         score = "" if scored is None else f", BLEU {scored:.2f}"
         print(f"{precision} beam {beam} {name}: {rate:,.0f} sentences/s, batch {best[name]}{score}", flush=True)
     ratios = [b / a for a, b in zip(seconds["nmt"], seconds["ctranslate2"], strict=True)]
@@ -180,6 +188,20 @@ def serve() -> None:
             one.translation for one in translator.translate(asked["lines"], beam=asked["beam"], batch=asked["batch"])
         ]
         print(json.dumps({"seconds": time.perf_counter() - started, "lines": found}), flush=True)
+
+
+def _program(setting: Setting, model: Path, lines: Sequence[str], options: argparse.Namespace) -> float:
+    """Seconds of `nmt translate` for the whole text."""
+    words = f"--precision {setting.precision} --beam {setting.beam} --batch {setting.batch} --workers {options.workers}"
+    command = [sys.executable, "-m", "nmt", "translate", "--model", str(model), "--engine", setting.engine]
+    command += ["--device", "cpu", *words.split()]
+    if setting.engine == "nmt":
+        command += ["--set", f"search.width={options.width}"]
+    started = time.perf_counter()
+    done = subprocess.run(command, input="\n".join([*lines, ""]), capture_output=True, text=True, check=True, cwd=ROOT)
+    took = time.perf_counter() - started
+    assert done.stdout.count("\n") == len(lines)
+    return took
 
 
 def _start(model: Path, line: str) -> float:
