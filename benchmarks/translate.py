@@ -44,7 +44,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of each round for the whole text, and of a few programs from their start; BLEU where there is a reference."""
+    """Seconds of each round for the whole text; of whole programs from their start; BLEU where there is a reference."""
 
     setting: Setting
     seconds: list[float]
