@@ -102,7 +102,7 @@ class Native:
 
     def quantized(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Rows (R, I) as whole numbers, 128 for 0 (uint8), and what to multiply each row of them by: (R, 1)."""
-        numbers, scales = torch.empty(rows.shape, dtype=torch.uint8), rows.new_empty((len(rows), 1))
+        numbers, scales = torch.empty(rows.shape, dtype=torch.uint8), rows.new_empty((rows.shape[0], 1))
         self._library.nmt_quantize(rows.data_ptr(), *rows.shape, rows.stride(0), numbers.data_ptr(), scales.data_ptr())
         return numbers, scales
 
@@ -157,7 +157,7 @@ class Native:
     def few_bytes(self, numbers: Tensor, zero: int, matrix: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Whole numbers (R, I), less zero, times a matrix (O, I) as in `listed_bytes`, scaled by its rows: (R, O)."""
         whole, scales, sums = matrix
-        (R, I), O = numbers.shape, len(whole)  # noqa: E741
+        (R, I), O = numbers.shape, whole.shape[0]  # noqa: E741
         y = scales.new_empty((R, O))
         self._library.nmt_few_bytes(
             *(numbers.data_ptr(), R, I, zero, whole.data_ptr(), scales.data_ptr(), sums.data_ptr(), O, y.data_ptr())
@@ -320,7 +320,7 @@ class Tally:
         `dequantize_` makes of them, in place.
         """
         R, C = logits.shape
-        assert len(self._ids) == R
+        assert self._ids.shape[0] == R
         assert 0 < self._n <= self._seen + C
         self._look(
             *(logits.data_ptr(), R, C, logits.stride(0)),

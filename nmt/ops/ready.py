@@ -73,6 +73,7 @@ class Ready:
         self.native, self.why_plain = (None, "") if plain else library()
         self._owned = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
         self._matrices: dict[tuple[int, ...], _Floats | _Bytes] = {}
+        self._surveyed: dict[tuple[int, ...], list[tuple[_Floats | _Bytes, int]]] = {}
         self._rows: dict[tuple[int, ...], _Rows] = {}
 
     @contextmanager
@@ -132,7 +133,7 @@ class Ready:
             return None
         found: list[Survey] = []
         for rows in x.split(_SURVEYED[0]):
-            tally, given = native.tally(len(rows), n), None
+            tally, given = native.tally(rows.shape[0], n), None
             for part, first in parts:
                 own = None if bias is None else bias[first : first + part.width]
                 if isinstance(part, _Bytes):
@@ -148,9 +149,15 @@ class Ready:
 
     def _parts(self, x: Tensor, matrix: Tensor, n: int) -> "list[tuple[_Floats | _Bytes, int]] | None":
         """The matrix (V, I) in parts of some columns of the product, with the first of each; None as in `_found`."""
-        V, wide = len(matrix), max(n, _SURVEYED[1])
-        parts = [(self._found(x, matrix[first : first + wide]), first) for first in range(0, V, wide)]
-        return [(part, first) for part, first in parts if part is not None] if parts[0][0] is not None else None
+        V, wide = matrix.shape[0], max(n, _SURVEYED[1])
+        key = (matrix.data_ptr(), *matrix.shape, *matrix.stride(), wide)
+        if (parts := self._surveyed.get(key)) is None:
+            found = [(self._found(x, matrix[first : first + wide]), first) for first in range(0, V, wide)]
+            parts = [(part, first) for part, first in found if part is not None]
+            if not parts:
+                return None
+            self._surveyed[key] = parts
+        return parts
 
     def _found(self, x: Tensor, matrix: Tensor) -> "_Floats | _Bytes | None":
         if self.precision == "float32" and not packing_pays():
@@ -230,7 +237,7 @@ class _Bytes:
 
     def sums(self, numbers: Tensor, zero: int = _ZERO) -> Tensor:
         """Whole numbers (R, I) uint8, less zero, times the matrix, scaled for each output: (R, O) float32."""
-        if len(numbers) * self.width <= _FEW and (native := native_for()) is not None:
+        if numbers.shape[0] * self.width <= _FEW and (native := native_for()) is not None:
             return native.few_bytes(numbers, zero, self.rows)
         return torch.ops.onednn.qlinear_pointwise(
             numbers, 1.0, zero, self.packed, self.scales, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""

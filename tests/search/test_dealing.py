@@ -48,3 +48,8 @@ def test_several_workers_are_done_at_about_the_same_time(workers: int, rows: int
 def test_a_very_long_sentence_does_not_make_others_as_wide() -> None:
     batches = deal([1000, *[10] * 100], rows=64, tokens=2000, workers=2)
     assert [len(batch) for batch in batches] == [2, 2, 49, 48]
+
+
+def test_few_sentences_are_for_one() -> None:
+    assert [len(batch) for batch in deal([10] * 20, rows=64, tokens=2000, workers=2)] == [20]
+    assert [len(batch) for batch in deal([10] * 60, rows=64, tokens=2000, workers=2)] == [30, 30]
