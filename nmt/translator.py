@@ -45,6 +45,10 @@ SCORED_PIECES = 5_000
 """Pieces of a side of a pair, at most, for its score to be worth the memory."""
 _SCORED_TOKENS = 16_384
 """Target positions that are scored at once."""
+_AT_ONCE = 163_840
+"""Hypotheses that are searched at once on a CPU, times the width of the model's embeddings: 640 of 256, with half of
+which a Transformer takes a fifth longer; of wide models fewer are enough, and take the same memory.
+"""
 _BATCH_TOKENS = 65_536
 """Source tokens times beam that are searched at once; with `batch` sentences at most."""
 
@@ -99,7 +103,8 @@ class Translator:
         """
         self.model, self.config, self.max_pieces = model.eval(), config, max_pieces
         self.src_tokenizer, self.tgt_tokenizer = src_tokenizer, tgt_tokenizer
-        self.device = next(model.parameters()).device
+        first = next(model.parameters())  # an embedding
+        self.device, self._at_once = first.device, _AT_ONCE // first.shape[-1]
         self._wording = Wording(src_tokenizer, tgt_tokenizer, tgt_language)
         self._ready, self._n_workers, self._lexicon = ready, workers, lexicon
         on_device = self.device.type == "cuda" if on_device is None else on_device
@@ -198,7 +203,7 @@ class Translator:
         beam      hypotheses kept, None for the recipe's
         n_best    translations of each line, at most
         batch     sentences searched at once, at most; 1 makes every line's result independent of its neighbours to the
-                  last bit, None is 64, and 256 on a GPU
+                  last bit, None is 32 to 512 by the beam and the model's width, and 256 on a GPU
         sampling  draws translations at random instead of searching for the best, n_best of each line: what is drawn
                   depends on the seed, the line, its number and nothing else
         prefixes  what each line's translation begins with, empty for nothing; it may go on within the last word. The
@@ -242,7 +247,8 @@ class Translator:
             what = f"{n_best} translations of each line need a beam of {n_best}, not {config.beam}"
             raise UsageError(what, "raise --beam")
         words = isinstance(self.tgt_tokenizer, Words)
-        batch = batch or (256 if self.device.type == "cuda" else 64)
+        width = n_best if sampling else config.beam
+        batch = batch or (256 if self.device.type == "cuda" else max(32, min(512, self._at_once // width)))
         how = How(config, n_best, alignments, alignments or words, batch, sampling)
         beginnings = [sound(text).strip(" ") for text in prefixes or [""] * len(lines)]
         parts = [
