@@ -103,8 +103,9 @@ class Translator:
         """
         self.model, self.config, self.max_pieces = model.eval(), config, max_pieces
         self.src_tokenizer, self.tgt_tokenizer = src_tokenizer, tgt_tokenizer
-        first = next(model.parameters())  # an embedding
-        self.device, self._at_once = first.device, _AT_ONCE // first.shape[-1]
+        self.device = next(model.parameters()).device
+        widths = [table.shape[1] for name, table in model.named_parameters() if name.endswith("src_embed.weight")]
+        self._at_once = _AT_ONCE // max(widths, default=256)
         self._wording = Wording(src_tokenizer, tgt_tokenizer, tgt_language)
         self._ready, self._n_workers, self._lexicon = ready, workers, lexicon
         on_device = self.device.type == "cuda" if on_device is None else on_device
