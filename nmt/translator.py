@@ -81,6 +81,7 @@ class Translator:
     """A model with its tokenizers, ready to translate."""
 
     _on_device: DeviceSearch | None = None
+    _at_once = _AT_ONCE // 256
 
     def __init__(
         self,
