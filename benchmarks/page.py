@@ -301,10 +301,26 @@ def growing(result: Result) -> str:
     )
 
 
+def shortlists(result: Result) -> str:
+    """What a shortlist brings, round by round, and what it does to BLEU."""
+    rows = [["precision", "beam", "times as fast", "BLEU without", "BLEU with"]]
+    for run in result["runs"]:
+        seconds, bleu = run["seconds"], run["bleu"]
+        times = [a / b for a, b in zip(seconds["without"], seconds["with"], strict=True)]
+        told = f"{median(times):.2f} ({min(times):.2f} to {max(times):.2f})"
+        rows.append([run["precision"], str(run["beam"]), told, f"{bleu['without']:.2f}", f"{bleu['with']:.2f}"])
+    made = result["settings"]
+    return markdown(rows) + (
+        f"\n\n{made['time']}, commit {made['commit']}, {made['processor']}, {made['sentences']:,} sentences, one "
+        f"thread, {made['rounds']} rounds, torch {made['torch']}."
+    )
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "translate": translating,
     "recurrent": recurrent,
     "translate-growth": growing,
+    "shortlists": shortlists,
     "invariance": invariance,
     "peers-speed": speed,
     "peers-loss": loss,

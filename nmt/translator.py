@@ -11,13 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
-from math import nan
 from pathlib import Path
 from typing import Self
 
 import torch
 
-from nmt.batch import EOS, pad_rows, padded_batch
+from nmt.batch import EOS, pad_rows
 from nmt.corpus.lexicon import Lexicon, read_lexicon
 from nmt.corpus.tokenizer import Tokenizer, Words
 from nmt.errors import EnvironmentFault, UsageError
@@ -26,13 +25,13 @@ from nmt.models.contract import Seq2Seq
 from nmt.ops.choose import choose_device, translation_dtype, translation_kernels
 from nmt.ops.ready import Precision, Ready, worth_readying
 from nmt.recipe import SearchConfig
+from nmt.scorer import Scorer
 from nmt.search.beam import search
 from nmt.search.dealing import deal
 from nmt.search.device import DeviceSearch
 from nmt.search.ensemble import Ensemble
 from nmt.search.hypothesis import Hypothesis
 from nmt.search.sampling import Sampling, sample
-from nmt.search.scoring import score
 from nmt.search.shortlist import Shortlist
 from nmt.translation import Candidate, Translation
 from nmt.wording import Part, Wording, middle_cut, sound
@@ -41,19 +40,12 @@ from nmt.workers import Workers
 WINDOW_LINES = 1024
 WINDOW_CHARACTERS = 1 << 20
 """What a window holds at most (one line always fits): enough to find sentences of like length for many batches."""
-SCORED_PIECES = 5_000
-"""Pieces of a side of a pair, at most, for its score to be worth the memory."""
-_SCORED_TOKENS = 16_384
-"""Target positions that are scored at once."""
 _AT_ONCE = 163_840
 """Hypotheses that are searched at once on a CPU, times the width of the model's embeddings: 640 of 256, with half of
 which a Transformer takes a fifth longer; of wide models fewer are enough, and take the same memory.
 """
 _BATCH_TOKENS = 65_536
 """Source tokens times beam that are searched at once; with `batch` sentences at most."""
-
-_Pair = tuple[Part, list[int]]
-"""A source, and the ids of its given translation without EOS."""
 
 
 @dataclass(frozen=True)
@@ -382,49 +374,8 @@ class Translator:
     ) -> list[Translation]:
         """As `score`, for pairs that are all there."""
         batch = batch or (256 if self.device.type == "cuda" else 64)
-        found = [self._unscored(source, target) for source, target in pairs]
-        # Empty targets are scored too: what the model thinks of saying nothing.
-        sides = {i: side for i, pair in enumerate(pairs) if (side := self._sides(*pair)) is not None}
-        order = sorted(sides, key=lambda i: -_width(sides[i]))
-        while order:
-            n_rows = max(1, min(batch, _SCORED_TOKENS // _width(sides[order[0]])))
-            rows, order = order[:n_rows], order[n_rows:]
-            scored = self._score_rows([sides[i] for i in rows], alignments)
-            for i, hypothesis in zip(rows, scored, strict=True):
-                part = sides[i][0]
-                candidate = replace(self._wording.candidate(part, hypothesis, alignments), translation=pairs[i][1])
-                found[i] = Translation(pairs[i][0], tuple(self._wording.src_pieces(part)), (candidate,), 1)
-        return found
-
-    def _sides(self, source: str, target: str) -> _Pair | None:
-        """Both in their pieces; None where there is nothing to score, or too much."""
-        texts = sound(source), sound(target)
-        if not any(text.strip() for text in texts) or max(map(len, texts)) > 50 * SCORED_PIECES:
-            return None
-        pair = self._wording.part(texts[0]), self.tgt_tokenizer.encode(texts[1:])[0]
-        return None if _width(pair) > SCORED_PIECES + 1 else pair
-
-    def _unscored(self, source: str, target: str) -> Translation:
-        value = nan if source.strip() or target.strip() else 0.0
-        return Translation(source, (), (Candidate(target, value, value),), 0)
-
-    def _score_rows(self, rows: list[_Pair], alignments: bool) -> list[Hypothesis]:
-        """One batch, halved where the memory is too small for it."""
-        try:
-            pairs = padded_batch([part.ids for part, _ in rows], [tgt for _, tgt in rows]).to(self.device)
-            with self._in_use():
-                return score(self.model, pairs, self.config, want_weights=alignments)
-        except (torch.OutOfMemoryError, MemoryError):
-            if len(rows) == 1:
-                what = f"a pair of {len(rows[0][0].ids):,} and {len(rows[0][1]):,} pieces exhausts the memory"
-                raise EnvironmentFault(what, "leave this pair out, or use --device cpu") from None
-        middle = len(rows) // 2
-        return [found for half in (rows[:middle], rows[middle:]) for found in self._score_rows(half, alignments)]
-
-
-def _width(pair: _Pair) -> int:
-    """Positions that the longer side takes, its end counted."""
-    return max(len(pair[0].ids), len(pair[1])) + 1
+        scorer = Scorer(self.model, self._wording, self.tgt_tokenizer, self.config, self._in_use)
+        return scorer.score(pairs, alignments, batch)
 
 
 def _built(m: ModelFile, device: torch.device, precision: Precision | None) -> Seq2Seq:

@@ -22,14 +22,15 @@ MAY_IMPORT = {
     "model_file": {"ground", "batch", "models", "corpus"},
     "search": {"ground", "ops", "batch", "models"},
     "wording": {"ground", "batch", "models", "corpus", "search"},
-    "translator": {"wording", "ground", "ops", "batch", "models", "corpus", "metrics", "model_file", "search"},
+    "scorer": {"wording", "ground", "batch", "models", "corpus", "search"},
+    "translator": {"scorer", "wording", "ground", "ops", "batch", "models", "corpus", "metrics", "model_file", "search"},
     "training": {"ground", "ops", "batch", "layers", "models", "corpus", "metrics", "model_file", "search"},
     "engines": {
         "ground", "ops", "batch", "layers", "models", "corpus", "metrics", "model_file", "search", "wording",
         "translator",
     },
     "commands": {
-        "ground", "ops", "batch", "layers", "models", "corpus", "metrics", "model_file", "search", "wording",
+        "ground", "ops", "batch", "layers", "models", "corpus", "metrics", "model_file", "search", "wording", "scorer",
         "translator", "training", "engines",
     },
     "console": {"ground"},

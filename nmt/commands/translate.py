@@ -26,11 +26,12 @@ from nmt.ops.ready import Precision
 from nmt.processes import cores
 from nmt.recipe import SearchConfig
 from nmt.runs import models_to_use
+from nmt.scorer import SCORED_PIECES
 from nmt.search.sampling import Sampling
 from nmt.talk import Progress, Silence
 from nmt.training.allocator import keep_memory
 from nmt.translation import Candidate, Translation
-from nmt.translator import SCORED_PIECES, Translator
+from nmt.translator import Translator
 from nmt.workers import can_fork
 
 _LONGEST = 9_999

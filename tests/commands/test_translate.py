@@ -252,7 +252,7 @@ def test_given_pairs_are_scored_one_line_a_line() -> None:
 
 
 def test_a_line_that_cannot_be_scored_is_empty_and_reported_at_the_end() -> None:
-    with patch("nmt.translator.SCORED_PIECES", 4):
+    with patch("nmt.scorer.SCORED_PIECES", 4):
         data = b"the cat\n\nthe\tthe\nthe \xff\tthe\nthe\tthe the the the the\nthe\tthe\n"
         out, error = through(echo(), data, score_target=True)
         as_json, _ = through(echo(), data, score_target=True, as_json=True)
