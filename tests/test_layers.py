@@ -23,7 +23,9 @@ MAY_IMPORT = {
     "search": {"ground", "ops", "batch", "models"},
     "wording": {"ground", "batch", "models", "corpus", "search"},
     "scorer": {"wording", "ground", "batch", "models", "corpus", "search"},
-    "translator": {"scorer", "wording", "ground", "ops", "batch", "models", "corpus", "metrics", "model_file", "search"},
+    "translator": {
+        "ground", "ops", "batch", "models", "corpus", "metrics", "model_file", "search", "wording", "scorer",
+    },
     "training": {"ground", "ops", "batch", "layers", "models", "corpus", "metrics", "model_file", "search"},
     "engines": {
         "ground", "ops", "batch", "layers", "models", "corpus", "metrics", "model_file", "search", "wording",
