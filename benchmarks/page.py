@@ -261,9 +261,9 @@ def recurrent(result: Result) -> str:
                 *ratios,
             ]
         )
-    made = result["settings"]
+    made, commits = result["settings"], ", ".join(dict.fromkeys(run["commit"] for run in result["runs"]))
     return markdown(rows) + (
-        f"\n\n{made['time']}, commit {made['commit']}, {made['processor']}, {made['rounds']} rounds, torch "
+        f"\n\n{made['time']}, commit {commits}, {made['processor']}, {made['rounds']} rounds, torch "
         f"{made['torch']}; OpenNMT-py {made['version']}."
     )
 

@@ -86,7 +86,7 @@ def main() -> None:
 
 def _compare(model: str, beam: int, systems: "dict[str, _Ours | _Theirs]", rounds: int) -> list[dict[str, object]]:
     best = {
-        name: min(system.settings(), key=lambda setting: system.seconds(setting, beam))
+        name: min(system.settings(), key=lambda setting: min(system.seconds(setting, beam) for _ in range(2)))
         for name, system in systems.items()
     }
     starts = {name: median(system.seconds(best[name], beam, 1) for _ in range(3)) for name, system in systems.items()}
@@ -99,6 +99,7 @@ def _compare(model: str, beam: int, systems: "dict[str, _Ours | _Theirs]", round
         n = system.sentences
         row = {"model": model, "beam": beam, "system": name, "setting": asdict(best[name]), "start": starts[name]}
         row |= {"seconds": taken[name], "sentences": n, "parameters": system.parameters}
+        row |= {"commit": machine.commit()}
         rates = [n / (seconds - starts[name]) for seconds in taken[name]]
         found.append({**row, "sentences_per_second": rates})
         print(f"{model} beam {beam} {name}: {median(rates):,.1f} sentences/s, {best[name]}", flush=True)

@@ -2,6 +2,8 @@
 model.
 """
 
+from unittest.mock import patch
+
 import pytest
 import torch
 
@@ -55,3 +57,16 @@ def test_neighbours_change_nothing(name: str, beam: int, precision: Precision) -
     together = found(ready, model, SOURCES, beam)
     alone = [found(ready, model, [source], beam)[0] for source in SOURCES]
     assert_alike(together, alone, 1e-5)
+
+
+@INT8
+@of_every_model
+@pytest.mark.parametrize("beam", [1, 3])
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_sentences_that_are_done_may_leave_or_stay(name: str, beam: int, precision: Precision) -> None:
+    model = build(VARIANTS[name], torch.float32)
+    ready, sources = Ready(model, precision), SOURCES * 3
+    usual = found(ready, model, sources, beam)
+    for leaving in (lambda n: n, lambda n: 1_000_000):  # at once, never
+        with patch("nmt.search.beam.round_up", leaving):
+            assert_alike(found(ready, model, sources, beam), usual, 1e-5)
