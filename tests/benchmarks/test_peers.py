@@ -208,7 +208,9 @@ def test_the_page_of_this_repository_is_what_its_results_make() -> None:
 def test_the_table_of_translation_has_both_engines_and_their_ratio_by_round() -> None:
     def run(engine: str, precision: str, seconds: list[float], bleu: float | None) -> dict[str, object]:
         setting = {"engine": engine, "precision": precision, "beam": 5, "batch": 64}
-        return {"setting": setting, "seconds": seconds, "sentences_per_second": 1000 / seconds[1], "bleu": bleu}
+        whole = [second + 2 for second in seconds]
+        rate = 1000 / seconds[1]
+        return {"setting": setting, "seconds": seconds, "whole": whole, "sentences_per_second": rate, "bleu": bleu}
 
     runs = [
         run("nmt", "float32", [4.0, 5.0, 6.0], 51.0),
@@ -217,7 +219,48 @@ def test_the_table_of_translation_has_both_engines_and_their_ratio_by_round() ->
     ]
     settings = {**SETTINGS, "sentences": 1000, "rounds": 3}
     made = page.translating({"settings": settings, "runs": runs, "first_line_seconds": [2.0, 3.0, 2.5]}).splitlines()
-    assert made[2] == "| float32 | 5 | nmt | 200 | 51.00 | 64 |  |"
-    assert made[3] == "| float32 | 5 | ctranslate2 | 200 |  | 64 | 1.50 times (1.00 to 2.00) |"
-    assert made[4] == "| int8 | 5 | nmt | 1,000 | 50.00 | 64 |  |"
+    assert made[2] == "| float32 | 5 | nmt | 200 | 51.00 | 64 | 7.00 |  |"
+    assert made[3] == "| float32 | 5 | ctranslate2 | 200 |  | 64 | 10.00 | 1.50 times (1.00 to 2.00) |"
+    assert made[4] == "| int8 | 5 | nmt | 1,000 | 50.00 | 64 | 3.00 |  |"
     assert made[-1].startswith("First line 2.50 s after the start")
+
+
+def test_the_table_of_recurrent_models_has_each_of_ours_beside_each_of_theirs() -> None:
+    def run(system: str, rates: list[float]) -> dict[str, object]:
+        setting = {"batch": 64, "processes": 2, "threads": 1}
+        own = {"model": "additive", "beam": 5, "system": system, "setting": setting, "parameters": 2_000_000}
+        return {**own, "sentences_per_second": rates, "commit": "abc"}
+
+    runs = [run("nmt int8", [40.0, 60.0]), run("OpenNMT-py int8", [20.0, 20.0]), run("nmt float32", [20.0, 30.0])]
+    made = page.recurrent({"settings": {**SETTINGS, "rounds": 2, "version": "3"}, "runs": runs}).splitlines()
+    assert made[0].endswith("| nmt float32 is | nmt int8 is |")
+    assert made[2].endswith("| 2, 1 thread each |  |  |")
+    assert made[3].endswith("| 1.25 times (1.00 to 1.50) | 2.50 times (2.00 to 3.00) |")
+
+
+def test_the_table_of_what_does_not_vary_has_a_row_for_each_model_and_search() -> None:
+    def run(kind: str, beside: str, different: int, gap: float) -> dict[str, object]:
+        own = {"kind": kind, "precision": "int8", "beam": 5, "lines": 1000, "beside": beside}
+        return {**own, "different": different, "near_ties": different, "largest_gap": gap}
+
+    runs = [run(kind, beside, n, n / 1e6) for kind in ("a", "b") for n, beside in enumerate(("order", "one"))]
+    made = page.invariance({"settings": {**SETTINGS, "updates": 200}, "runs": runs}).splitlines()
+    assert made[0] == "| kind | precision | beam | lines | order | one | near-ties | largest gap |"
+    assert made[2:4] == [f"| {kind} | int8 | 5 | 1,000 | 0 | 1 | 1 | 1.0e-06 |" for kind in "ab"]
+
+
+def test_lines_and_shortlists_have_their_rates() -> None:
+    row = {"precision": "int8", "beam": 1, "lines": 4000, "start": 2.0, "seconds": 6.0, "peak_mib": 300}
+    made = page.growing({"settings": SETTINGS, "runs": [{**row, "children_mib": 1000}]}).splitlines()
+    assert made[2] == "| int8 | 1 | 4,000 | 6.0 | 1,000 | 300 + 1,000 |"
+    bleu = {"without": 50.0, "with": 49.9}
+    run = {
+        "precision": "int8",
+        "beam": 5,
+        "seconds": {"without": [2.0, 3.0, 4.0], "with": [2.0, 2.0, 2.0]},
+        "bleu": bleu,
+    }
+    settings = {**SETTINGS, "sentences": 1000, "rounds": 3}
+    assert page.shortlists({"settings": settings, "runs": [run]}).splitlines()[2] == (
+        "| int8 | 5 | 1.50 (1.00 to 2.00) | 50.00 | 49.90 |"
+    )
