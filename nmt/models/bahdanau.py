@@ -103,7 +103,7 @@ class Bahdanau(Seq2Seq):
     def start(self, memory: Memory, beam: int, max_len: int) -> BahdanauState:
         """s_0 = tanh(W_s <-h_1), <-h_1 the backward state at the first word (A.2.2), once for each hypothesis."""
         memory = cast(BahdanauMemory, memory)
-        s0 = torch.tanh(F.linear(memory.first_backward, self.W_s.weight, self.W_s.bias))
+        s0 = torch.tanh(linear(memory.first_backward, self.W_s.weight, self.W_s.bias))
         return BahdanauState(s=s0.repeat_interleave(beam, dim=0))
 
     def step(self, prev: Tensor, memory: Memory, state: State, want_weights: bool = False) -> Step:
