@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from nmt.ops import luong
 from nmt.ops.choose import PLAIN, Kernels
 from nmt.ops.linear import linear
+from nmt.ops.native import native_for
 
 Score = Literal["dot", "general", "concat", "location"]
 Reach = Literal["global", "local_m", "local_p"]
@@ -89,6 +90,10 @@ class LuongAlignment(nn.Module):
         self, query: Tensor, position: Tensor, keys: Tensor, annotations: Tensor, keep: Tensor
     ) -> tuple[Tensor, Tensor]:
         """c_t (B, Q, D) in the dtype of annotations (B, S, D), and a_t; arguments as for `weights`."""
+        native = native_for(query, keys, annotations) if keys.shape == annotations.shape else None
+        if native is not None and self.reach == "global" and self.score in ("dot", "general"):
+            looked = native.attend(query[:, None], keys[:, None], annotations[:, None], keep[:, None, None], scale=1.0)
+            return looked[0][:, 0], looked[1][:, 0]
         a = self.weights(query, position, keys, keep)
         return a.to(annotations.dtype) @ annotations, a
 

@@ -266,6 +266,7 @@ class Native:
         keep: Tensor | None,
         writers: Tensor | None = None,
         rows: Tensor | None = None,
+        scale: float | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As ops.dot.attend: context (B, H, Q, C), laid out as (B, Q, H, C), and weights (B, H, Q, N).
 
@@ -300,7 +301,7 @@ class Native:
             between,
             None if rows is None else rows.data_ptr(),
             *(B, H, G, Q, N, C),
-            C**-0.5,
+            C**-0.5 if scale is None else scale,
             weights.data_ptr(),
             out.data_ptr(),
         )
