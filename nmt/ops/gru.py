@@ -27,18 +27,16 @@ def gru_step(x: Tensor, h: Tensor, U_zr: Tensor, U: Tensor, u_bias: Tensor | Non
     """
     H = h.shape[-1]
     to_gates = linear(h.to(U.dtype), U_zr).to(h.dtype)
+    if (native := native_for(x, to_gates, h)) is not None:
+        if u_bias is not None:
+            return native.gru(x, to_gates, linear(h, U), u_bias, h)
+        z, reset = native.gru_gates(x, to_gates, h)
+        return native.gru_state(x[..., 2 * H :], linear(reset, U), h, z)
+    z, r = torch.sigmoid(x[..., : 2 * H].to(h.dtype) + to_gates).split(H, dim=-1)
     if u_bias is None:
-        if (native := native_for(x, to_gates, h)) is not None:
-            z, reset = native.gru_gates(x, to_gates, h)
-            return native.gru_state(x[..., 2 * H :], linear(reset, U), h, z)
-        z, r = torch.sigmoid(x[..., : 2 * H].to(h.dtype) + to_gates).split(H, dim=-1)
         recurrent = linear((r * h).to(U.dtype), U).to(h.dtype)
     else:
-        from_state = linear(h.to(U.dtype), U).to(h.dtype)
-        if (native := native_for(x, to_gates, from_state, h, u_bias)) is not None:
-            return native.gru(x, to_gates, from_state, u_bias, h)
-        z, r = torch.sigmoid(x[..., : 2 * H].to(h.dtype) + to_gates).split(H, dim=-1)
-        recurrent = r * (u_bias.to(h.dtype) + from_state)
+        recurrent = r * (u_bias.to(h.dtype) + linear(h.to(U.dtype), U).to(h.dtype))
     n = torch.tanh(x[..., 2 * H :].to(h.dtype) + recurrent)
     return torch.lerp(h, n, z)
 
