@@ -241,9 +241,8 @@ class Translator:
             what = f"{n_best} translations of each line need a beam of {n_best}, not {config.beam}"
             raise UsageError(what, "raise --beam")
         words = isinstance(self.tgt_tokenizer, Words)
-        width = n_best if sampling else config.beam
-        batch = batch or (256 if self.device.type == "cuda" else max(32, min(512, self._at_once // width)))
-        how = How(config, n_best, alignments, alignments or words, batch, sampling)
+        how = How(config, n_best, alignments, alignments or words, batch or 0, sampling)
+        how = how if batch else replace(how, batch=self._sentences_at_once(how.width))
         beginnings = [sound(text).strip(" ") for text in prefixes or [""] * len(lines)]
         parts = [
             [self._placed(part, (number, j), prefix if j == 0 else "") for j, part in enumerate(self._parts(line))]
@@ -256,6 +255,10 @@ class Translator:
             for line, of_line, prefix in zip(lines, parts, beginnings, strict=True)
         ]
         return joined if prefixes is None else [replace(x, prefix=p) for x, p in zip(joined, beginnings, strict=True)]
+
+    def _sentences_at_once(self, width: int) -> int:
+        """What `batch` is where nobody says: with so many hypotheses of each sentence."""
+        return 256 if self.device.type == "cuda" else max(32, min(512, self._at_once // width))
 
     # --- before the search --------------------------------------------------------------------------------------------
 
@@ -361,9 +364,9 @@ class Translator:
         Score, log-probabilities and alignment are those that a search gives where it writes these pieces; the target
         tokenizer cuts the target as it cuts a reference in training, so a translation that the model itself cut in
         another way scores otherwise. A pair is scored whole, however long: beyond the length that the model has learned
-        its numbers mean little, and beyond 5,000 pieces a side the score is nan. Two blank texts score 0. `batch` as in
-        `translate`; takes 1,024 pairs before it gives the first. Errors as for `search`, and EnvironmentFault where a
-        single pair exhausts the memory.
+        its numbers mean little, and beyond 5,000 pieces a side the score is nan. Two blank texts score 0. batch: pairs
+        scored at once, at most; None is 64, and 256 on a GPU. Takes 1,024 pairs before it gives the first. Errors as
+        for `search`, and EnvironmentFault where a single pair exhausts the memory.
         """
         waiting = iter(pairs)
         while window := list(islice(waiting, WINDOW_LINES)):
