@@ -78,7 +78,7 @@ def main() -> None:
     runs = []
     for model in options.models:
         both = {"nmt": _Ours(model), "OpenNMT-py": _Theirs(model, text, options.peers)}
-        systems = {f"{name} {one}": system.at(one) for one in options.precisions for name, system in both.items()}
+        systems = {f"{name} {one}": _at(system, one) for one in options.precisions for name, system in both.items()}
         for beam in options.beams:
             runs += _compare(model, beam, systems, options.rounds)
             options.out.write_text(json.dumps({"settings": settings, "runs": runs}, indent=1) + "\n")
@@ -106,16 +106,17 @@ def _compare(model: str, beam: int, systems: "dict[str, _Ours | _Theirs]", round
     return found
 
 
+def _at(system: "_Ours | _Theirs", precision: str) -> "_Ours | _Theirs":
+    """The same in another precision."""
+    other = copy(system)
+    other.precision = precision
+    return other
+
+
 class _Ours:
     """`nmt translate`, as it is."""
 
     precision = "float32"
-
-    def at(self, precision: str) -> "_Ours":
-        """The same in another precision."""
-        other = copy(self)
-        other.precision = precision
-        return other
 
     def __init__(self, model: str) -> None:
         name = f"recurrent-{model}"
@@ -154,12 +155,6 @@ class _Theirs:
     """`onmt_translate`, as it is, started with what it needs on this Python."""
 
     precision = "float32"
-
-    def at(self, precision: str) -> "_Theirs":
-        """The same in another precision."""
-        other = copy(self)
-        other.precision = precision
-        return other
 
     def __init__(self, model: str, text: Text, peers: Path) -> None:
         self.python = OPENNMT.python(peers)
