@@ -319,7 +319,7 @@ def shortlists(result: Result) -> str:
 TABLES: dict[str, Callable[[Result], str]] = {
     "translate": translating,
     "recurrent": recurrent,
-    "lines": growing,
+    "growth-translate": growing,
     "shortlists": shortlists,
     "invariance": invariance,
     "peers-speed": speed,

@@ -1,9 +1,9 @@
 """How the time and memory of `nmt translate` grow with the number of lines.
 
-    python -m benchmarks.lines MODEL SOURCE
+    python -m benchmarks.translate_growth MODEL SOURCE
 
 Translates more and more lines of SOURCE (its lines again where it has too few) by two processes, as a user would, and
-watches the whole program. What a single line takes is its start. Writes benchmarks/results/lines.json.
+watches the whole program. What a single line takes is its start. Writes benchmarks/results/growth-translate.json.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from benchmarks import machine
 from benchmarks.watch import Watched, watch
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "lines.json"
+RESULTS = ROOT / "benchmarks" / "results" / "growth-translate.json"
 SETTINGS = [("int8", 1, 512, (4000, 16_000, 64_000)), ("float32", 5, 128, (1000, 4000, 16_000))]
 """Precision, beam, sentences at once, and numbers of lines."""
 
