@@ -269,7 +269,7 @@ class Translator:
             return []
         # A character is at least a piece in no tokenizer, but a line of a megabyte is not worth trying whole.
         if len(text) <= 50 * self.max_pieces:
-            part = self._encoded(text)
+            part = self._wording.part(text)
             if not part.ids:
                 return []
             if len(part.ids) <= self.max_pieces or len(text) == 1:
@@ -278,9 +278,6 @@ class Translator:
         code = self.src_tokenizer.code(text)
         again = code if 4 * len(code) < len(text) else ""  # else the second part might be as long as the whole
         return [*self._parts(text[:at]), *self._parts(again + text[at:])]
-
-    def _encoded(self, text: str) -> Part:
-        return self._wording.part(text)
 
     def _placed(self, part: Part, key: tuple[int, int], prefix: str) -> Part:
         ids = tuple(self.tgt_tokenizer.encode([prefix])[0]) if prefix else ()
