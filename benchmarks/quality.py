@@ -87,6 +87,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for the recipe, as nmt train")
     parser.add_argument("--peers", type=Path, default=os.environ.get("PEERS"), help="folder of their environments")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these systems alone; ours is nmt")
+    parser.add_argument("--peers-lr", type=float, help="the others' peak rate, not the recipe's")
+    parser.add_argument("--peers-warm-up", type=int, help="the others' updates up to it, not the recipe's")
     parser.add_argument("--every", type=int, default=100, help="updates between our validations, and their checkpoints")
     parser.add_argument("--minutes", type=float, default=45.0, help="at most, for each system")
     parser.add_argument("--threads", type=int, default=2)
@@ -132,7 +134,8 @@ def _theirs(system: Theirs, recipe: Recipe, prepared: Prepared, place: Place, op
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     job = Job("transformer", place.text, out, toolkit.python(system.root), place.threads, save_every=options.every)
-    job = replace(job, lr=train.lr, warm_up=getattr(train.schedule, "warmup_updates", 0) or job.warm_up)
+    warm_up = options.peers_warm_up or getattr(train.schedule, "warmup_updates", 0) or job.warm_up
+    job = replace(job, lr=options.peers_lr or train.lr, warm_up=warm_up)
     job = replace(job, dropout=getattr(recipe.model, "dropout", job.dropout), updates=train.updates)
     batch = round(toolkit.batch["transformer"] * (train.tokens or 4096) / 4096)
     command = toolkit.train(job, batch)  # it may prepare the text: before the clock starts

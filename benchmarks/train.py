@@ -35,6 +35,7 @@ from nmt.corpus.shards import Prepared
 from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
 from nmt.models.initialize import initialize
+from nmt.ops.choose import choose_kernels
 from nmt.recipe import Recipe
 from nmt.recipe_file import load_recipe
 from nmt.recipe_models import Layout
@@ -282,6 +283,7 @@ def _growth(options: argparse.Namespace) -> Iterator[Point]:
     for task, dtype in product(options.tasks, DTYPES):
         recipe = load_recipe(ours.RECIPES[task])
         model = _model(recipe, None, dtype)
+        model.use(choose_kernels("auto", torch.device("cpu"), dtype, model.all_operations() | {"passes"}).kernels)
         for sentences, length in sizes:
             yield point(task, recipe, model, dtype, sentences, length)
 

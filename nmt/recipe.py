@@ -257,9 +257,10 @@ class ComputeConfig(Section):
     processor with instructions for it (AVX512-BF16, AMX, ARM's BF16), float32 elsewhere, where bfloat16 would be a few
     times slower; the run's recipe.yaml has the one that it began with."""
     kernels: Literal["auto", "plain", "fused"] = "auto"
-    """How attention is computed where there is a choice: plain, fused (Triton kernels for a GPU: an error where they
-    cannot run), or auto, fused where that can run. The log's first event and the first lines say which; `nmt train
-    RECIPE --check-kernels` compares them."""
+    """Which implementation runs where there is a choice: plain (torch's own operations), fused (Triton kernels of
+    attention on a GPU; on a CPU what lies between matrix products, compiled by the machine's C compiler in two seconds
+    when it is first wanted: an error where that cannot be), or auto, fused where that can run. The log's first event
+    and the first lines say which; `nmt train RECIPE --check-kernels` compares them."""
     deterministic: bool = False
     """Same bytes on GPU too, at some cost. On CPU they are the same anyway."""
     threads: Positive | None = None

@@ -1,5 +1,6 @@
 """Sockeye 3 (Hieber et al. 2022)."""
 
+import math
 import re
 
 from benchmarks.toolkits.text import Text
@@ -10,13 +11,14 @@ from benchmarks.watch import Sample
 def _train(job: Job, batch: int) -> list[str]:
     at = str(job.text.folder)
     words = f"{at}/words.sockeye.json"
+    peak = job.lr * math.sqrt(job.warm_up)  # it divides by the root of the updates, or of the warm-up's
     command = f"""-s {at}/train.src -t {at}/train.tgt -vs {at}/valid.src -vt {at}/valid.tgt -o {job.out}/model
         --source-vocab {words} --target-vocab {words} --shared-vocab --use-cpu --max-seq-len 100:100
         --batch-type max-word --batch-size {batch} --batch-sentences-multiple-of 1 --encoder transformer
         --decoder transformer --num-layers 3:3 --transformer-model-size 256 --num-embed 256:256
         --transformer-attention-heads 4 --transformer-feed-forward-num-hidden 1024 --transformer-dropout-attention 0
         --transformer-dropout-act 0 --transformer-dropout-prepost {job.dropout} --weight-tying-type src_trg_softmax
-        --label-smoothing 0.1 --optimizer adam --optimizer-betas 0.9:0.98 --initial-learning-rate {job.lr}
+        --label-smoothing 0.1 --optimizer adam --optimizer-betas 0.9:0.98 --initial-learning-rate {peak}
         --learning-rate-scheduler-type inv-sqrt-decay --learning-rate-warmup {job.warm_up}
         --gradient-clipping-threshold 1.0 --gradient-clipping-type norm --checkpoint-interval {min(job.at, 100_000)}
         --max-updates {job.updates} --seed 1 --overwrite-output""".split()
@@ -41,6 +43,6 @@ SOCKEYE = Toolkit(
     torch=True,
     train=_train,
     samples=samples,
-    validation=perplexity(r"Validation-perplexity=([\d.]+)"),
+    validation=perplexity(r"Validation-ppl=([\d.]+)"),
     parameters=r"# of parameters: (\d+)",
 )

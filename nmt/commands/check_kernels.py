@@ -21,6 +21,7 @@ from nmt.models.contract import Seq2Seq
 from nmt.ops import additive, dot, masks, packed
 from nmt.ops.choose import PLAIN, Choice, Kernels, choose_device, choose_kernels, training_dtype
 from nmt.ops.cross_entropy import projected_cross_entropy
+from nmt.ops.fused import using
 from nmt.ops.linear import linear, wide
 from nmt.processes import cores
 from nmt.recipe import Recipe
@@ -116,8 +117,8 @@ def check_kernels(recipe: Recipe, device: str = "auto") -> Report:
     length = min(LENGTH, recipe.corpus.max_len)
     wanted = recipe.train.batch_sentences or planned_tokens(recipe.train, where) // length
     sentences = max(1, min(wanted, MOST_POSITIONS[where.type] // length))
-    choice = choose_kernels("auto", where, dtype, model.all_operations(), widest(recipe, model))
-    left_out = {name: choice.why for name, form in choice.forms.items() if form == "plain"}
+    choice = choose_kernels("auto", where, dtype, model.all_operations() | {"passes"}, widest(recipe, model))
+    left_out = {name: choice.why[name] for name, form in choice.forms.items() if form == "plain"}
     found = [compare(case, where) for case in cases(recipe, model.eval(), _batch(sentences, length, where), choice)]
     report = Report(
         name=recipe.name,
@@ -176,10 +177,10 @@ def cases(recipe: Recipe, model: Seq2Seq, batch: Batch, choice: Choice) -> Itera
     """Every operation of the model that has a fast form on its device."""
     dtype = model.compute_dtype
     yield _whole(model, batch, choice, dtype)
-    yield _loss(model, batch, recipe.train.label_smoothing)
+    yield _loss(model, batch, choice, recipe.train.label_smoothing)
     layer = next((module for module in model.modules() if isinstance(module, SelfAttention)), None)
     if layer is not None:
-        yield _multihead(layer, batch, dtype)
+        yield _multihead(layer, batch, dtype, choice)
         if choice.forms.get("packed") == "fused":
             yield _packed(layer, batch, dtype, choice)
     if choice.forms.get("additive") == "fused":
@@ -195,7 +196,8 @@ def _whole(model: Seq2Seq, batch: Batch, choice: Choice, dtype: torch.dtype) -> 
         def form() -> Sequence[Tensor]:
             model.compute_dtype = dtype
             model.use(kernels)
-            return _with_gradients(lambda *_: forward(batch), parameters)
+            with using(kernels.passes):
+                return _with_gradients(lambda *_: forward(batch), parameters)
 
         return form
 
@@ -205,7 +207,7 @@ def _whole(model: Seq2Seq, batch: Batch, choice: Choice, dtype: torch.dtype) -> 
     return Case("all positions (step by step)", plain, fast, exact)
 
 
-def _loss(model: Seq2Seq, batch: Batch, smoothing: float) -> Case:
+def _loss(model: Seq2Seq, batch: Batch, choice: Choice, smoothing: float) -> Case:
     weight, bias = model.projection.weight, model.projection.bias
     real = batch.tgt_out.flatten() != PAD
     targets = batch.tgt_out.flatten()[real]
@@ -217,19 +219,25 @@ def _loss(model: Seq2Seq, batch: Batch, smoothing: float) -> Case:
         return F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum")
 
     def chunked(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        return projected_cross_entropy(features, weight, bias, targets, smoothing)[0]
+        with using(choice.kernels.passes):
+            return projected_cross_entropy(features, weight, bias, targets, smoothing)[0]
 
     return Case("loss (all logits)", lambda: _with_gradients(plain, inputs), lambda: _with_gradients(chunked, inputs))
 
 
-def _multihead(layer: SelfAttention, batch: Batch, dtype: torch.dtype) -> Case:
+def _multihead(layer: SelfAttention, batch: Batch, dtype: torch.dtype, choice: Choice) -> Case:
     keep = masks.padding(batch.src_keep)
     rows, width = batch.src.shape
     inputs = _heads(layer, rows, width, dtype, batch.src.device)
+
+    def fast(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        with using(choice.kernels.passes):
+            return dot.context(query, keys, values, keep)
+
     return Case(
         "multi-head attention (written out)",
         lambda: _with_gradients(lambda q, k, v: dot.attend(q, k, v, keep)[0], inputs),
-        lambda: _with_gradients(lambda q, k, v: dot.context(q, k, v, keep), inputs),
+        lambda: _with_gradients(fast, inputs),
     )
 
 

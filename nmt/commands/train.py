@@ -92,7 +92,7 @@ def _train(
     kept_recipe = dump_recipe(recipe)
     versions = {"nmt": VERSION, "torch": torch.__version__, "python": platform.python_version()}
     alike = {"recipe": _sha256(kept_recipe.encode()), "layout": forms.layout, "text": prepared.folder.name}
-    hold_alike(group, **alike, versions=str(versions))
+    hold_alike(group, **alike, versions=str(versions), kernels=str(forms.choice.forms))
     with _sole_writer(run, reporter) if group.first else nullcontext(), stop or StopRequest(group.size > 1) as request:
         model = build_model(recipe.model, *(t.n_ids for t in prepared.tokenizers))
         torch.manual_seed(recipe.train.seed)
@@ -113,7 +113,8 @@ def _train(
         }
         publish = _publisher(run / "model.safetensors", recipe, prepared, lineage)
         trainer = Trainer(settled, model, prepared, run, device, reporter, publish, group)
-        trainer.begin({**fixed_keys(settled), "data": lineage["data"], "parent": lineage["parent"]})
+        fixed = {**fixed_keys(settled), "data": lineage["data"], "parent": lineage["parent"]}
+        earlier = trainer.begin(fixed).get("kernels", {})
         if group.first:
             durable.write_file(run / "recipe.yaml", kept_recipe.encode())
         start = {
@@ -143,6 +144,11 @@ def _train(
         )
         for line in forms.lines():
             reporter.say(line)
+        if changed := [name for name, form in forms.choice.forms.items() if earlier.get(name, form) != form]:
+            reporter.say(
+                f"warning: so far {changed[0]} was {earlier[changed[0]]}: from here on results are as good, but not "
+                "byte for byte those of an unbroken run"
+            )
         reason = trainer.run(request)
         reporter.live("")
         return _finish(trainer, recipe, prepared, run, reason, request)

@@ -33,8 +33,11 @@ class FeedForward(nn.Module):
         if self.smooth is None and (made := ready_rectified(x, self.inner, self.outer)) is not None:
             return made
         matrix, bias = self.inner.weight, self.inner.bias
-        hidden = self.smooth(linear(x, matrix, bias)) if self.smooth else linear_relu(x, matrix, bias)  # (..., M)
-        return linear(dropout(hidden, self.dropout, self.training), self.outer.weight, self.outer.bias)
+        if self.smooth:
+            hidden = dropout(self.smooth(linear(x, matrix, bias)), self.dropout, self.training)  # (..., M)
+        else:
+            hidden = linear_relu(x, matrix, bias, self.dropout if self.training else 0.0)
+        return linear(hidden, self.outer.weight, self.outer.bias)
 
 
 class SwiGLU(nn.Module):

@@ -14,6 +14,7 @@ from nmt.ops import dot
 from nmt.ops.choose import PLAIN, Kernels
 from nmt.ops.linear import linear, wide
 from nmt.ops.native import native_for
+from nmt.ops.parts import parts
 from nmt.ops.rope import rotate
 
 
@@ -72,7 +73,7 @@ class SelfProjections(nn.Module):
 
     def project(self, x: Tensor, turn: Tensor | None = None) -> tuple[Tensor, KeysValues]:
         """x (B, Q, D), turn (..., Q, C / 2) -> queries (B, H, Q, C), and its keys and values (B, G, Q, C)."""
-        q, k, v = linear(x, self.qkv.weight, self.qkv.bias).split(self.widths, -1)
+        q, k, v = parts(linear(x, self.qkv.weight, self.qkv.bias), self.widths)
         q, k, v = split_heads(q, self.n_heads), split_heads(k, self.n_kv_heads), split_heads(v, self.n_kv_heads)
         return turned(self.q_norm(q), turn), KeysValues(turned(self.k_norm(k), turn), v)
 
@@ -103,7 +104,7 @@ class CrossProjections(nn.Module):
 
     def project(self, memory: Tensor) -> KeysValues:
         """Keys and values (B, G, S, C) of the encoder's output (B, S, D): once a sentence."""
-        k, v = linear(memory, self.kv.weight, self.kv.bias).chunk(2, -1)
+        k, v = parts(linear(memory, self.kv.weight, self.kv.bias), [self.kv.out_features // 2] * 2)
         return KeysValues(self.k_norm(split_heads(k, self.n_kv_heads)), split_heads(v, self.n_kv_heads))
 
     def merge(self, context: Tensor) -> Tensor:

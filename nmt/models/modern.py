@@ -56,7 +56,7 @@ from nmt.layers.multihead import (
 from nmt.layers.sight import Bounds, Keep, Within, of_source, sight
 from nmt.models.contract import Memory, Seq2Seq, State, Step
 from nmt.ops import masks, rope, sparse
-from nmt.ops.dropout import dropout
+from nmt.ops.dropout import add_dropped, dropout
 from nmt.ops.linear_attention import Sums
 
 Attention = Literal["full", "window", "strided", "linear"]
@@ -92,7 +92,7 @@ class Sublayer(nn.Module):
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Tensor:
         """x (B, Q, D) float32 -> the same; the sublayer gets and gives `dtype`."""
         y = sublayer(self.norm(x).to(dtype))
-        return x + dropout(y, self.dropout, self.training).to(x.dtype)
+        return add_dropped(x, y, self.dropout, self.training)
 
 
 class EncoderLayer(nn.Module):

@@ -35,7 +35,8 @@ from nmt.layers.multihead import CrossAttention, KeysValues, SelfAttention
 from nmt.layers.sight import Keep, sight
 from nmt.models.contract import Memory, Seq2Seq, State, Step
 from nmt.ops import masks
-from nmt.ops.dropout import dropout
+from nmt.ops.dropout import add_dropped, dropout
+from nmt.ops.norm import layer_norm
 
 Norm = Literal["post", "pre"]
 
@@ -55,6 +56,11 @@ class TransformerState(State):
     lineage: Lineage
 
 
+def normed(x: Tensor, norm: nn.LayerNorm, dtype: torch.dtype) -> Tensor:
+    """LayerNorm of x (..., D) float32, as dtype."""
+    return layer_norm(x, norm.weight, norm.bias, norm.eps, dtype)
+
+
 class Sublayer(nn.Module):
     """The residual connection around a sublayer: LayerNorm(x + Dropout(Sublayer(x))) (3.1, 5.4), or norm first."""
 
@@ -65,9 +71,9 @@ class Sublayer(nn.Module):
 
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Tensor:
         """x (B, Q, D) float32 -> the same; the sublayer gets and gives `dtype`."""
-        y = sublayer((self.norm(x) if self.pre else x).to(dtype))
-        y = x + dropout(y, self.dropout, self.training).to(x.dtype)
-        return y if self.pre else self.norm(y)
+        y = sublayer(normed(x, self.norm, dtype) if self.pre else x.to(dtype))
+        y = add_dropped(x, y, self.dropout, self.training)
+        return y if self.pre else normed(y, self.norm, y.dtype)
 
 
 class EncoderLayer(nn.Module):

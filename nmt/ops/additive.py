@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from nmt.ops.fused import Fused
 from nmt.ops.linear import wide
 from nmt.ops.native import native_for
 
@@ -97,3 +98,31 @@ class Steps:
         """Of keys (B, N, A) and v (A,), over all steps."""
         dv = self.dscores.flatten().to(self.v.dtype) @ self.kept.flatten(0, 2)
         return (self.dkeys * self.v).to(self.keys.dtype), dv
+
+
+class FusedSteps:
+    """The same on a CPU, compiled: keeps the queries alone, and takes tanh anew on the way back."""
+
+    def __init__(self, fused: Fused, keys: Tensor, v: Tensor, T: int, kept: Tensor | None = None) -> None:
+        self._fused, self._keys, self._v, self._dtype = fused, keys.contiguous(), v.float(), v.dtype
+        B, N, A = keys.shape
+        self.kept = keys.new_empty((T, B, A)) if kept is None else kept
+        self._dscores = None if kept is None else torch.empty((T, B, N))
+
+    def look(self, t: int, query: Tensor, hide: Tensor, out: Tensor) -> Tensor:
+        """Weights of step t, written to out (B, N)."""
+        self.kept[t] = query
+        return self._fused.additive_look(self._keys, self.kept[t], self._v, hide, out)
+
+    def look_backward(self, t: int, weights: Tensor, dweights: Tensor) -> Tensor:
+        """Gradient (B, A) of step t's queries."""
+        assert self._dscores is not None
+        return self._fused.additive_look_backward(
+            self._keys, self.kept[t], self._v, weights, dweights, self._dscores[t]
+        )
+
+    def gradients(self) -> tuple[Tensor, Tensor]:
+        """Of keys and v, over all steps."""
+        assert self._dscores is not None
+        dkeys, dv = self._fused.additive_keys_backward(self._keys, self.kept, self._v, self._dscores)
+        return dkeys, dv.to(self._dtype)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from nmt.ops import gru
-from nmt.ops.additive import Steps
+from nmt.ops.additive import FusedSteps, Steps
+from nmt.ops.fused import fused_for
 from nmt.ops.linear import product
 
 
@@ -67,7 +68,8 @@ class _Decode(torch.autograd.Function):
         states = x.new_empty((T, B, H), dtype=s0.dtype)
         parts = gru.parts_of(x, u_bias, s0.dtype)
         weights = x.new_empty((T, *keep.shape), dtype=s0.dtype)
-        attention = steps(keys, v, T)
+        fused = fused_for(x, keys, s0)
+        attention = steps(keys, v, T) if fused is None else FusedSteps(fused, keys, v, T)
         states[0] = s0
         for t in range(T):
             q = product(states[t].to(U.dtype), from_state)  # the query (B, A), then the share of z, r
@@ -75,10 +77,9 @@ class _Decode(torch.autograd.Function):
             if t == T - 1:
                 break
             parts[t, :, -3 * H :].add_(torch.bmm(look[:, None].to(values.dtype), values)[:, 0])
-            parts[t, :, :-H].add_(q[:, A:])
-            gru.finish(parts[t], states[t], U, None, out=states[t + 1])
+            gru.finish(parts[t], states[t], U, None, states[t + 1], q[:, A:])
         ctx.save_for_backward(keys, values, W_a, v, recurrent, U, u_bias, states, weights, parts, attention.kept)
-        ctx.x_dtype, ctx.steps = x.dtype, steps
+        ctx.x_dtype, ctx.steps, ctx.fused = x.dtype, steps, fused
         return states, weights
 
     @staticmethod
@@ -86,16 +87,17 @@ class _Decode(torch.autograd.Function):
         dstates, dweights = grads
         keys, values, W_a, v, recurrent, U, u_bias, states, weights, parts, kept = ctx.saved_tensors
         T, B, H = states.shape
-        dparts = gru.slopes(parts, states)
+        dparts = gru.slopes(parts, states, ctx.fused)
         dparts[T - 1] = 0.0
         dx = dparts[:, :, -3 * H :]
         dq = keys.new_empty((T, B, W_a.shape[0]))
-        attention = ctx.steps(keys, v, T, kept)
+        fused = ctx.fused
+        attention = ctx.steps(keys, v, T, kept) if fused is None else FusedSteps(fused, keys, v, T, kept)
         ds = torch.zeros_like(states[0])
         for t in range(T - 1, -1, -1):
             dp = dweights[t]
             if t < T - 1:
-                ds = gru.finish_backward(ds, dparts[t], parts[t], states[t], recurrent, U)
+                ds = gru.finish_backward(ds, dparts[t], parts[t], states[t], recurrent, U, fused)
                 dp = dp + torch.bmm(values, dx[t].to(values.dtype)[:, :, None])[:, :, 0].to(states.dtype)
             dq[t] = attention.look_backward(t, weights[t], dp)
             ds = ds + product(dq[t].to(W_a.dtype), W_a.T).to(states.dtype) + dstates[t]

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Literal
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from nmt.errors import EnvironmentFault, NmtError, UsageError
 from nmt.ops import additive, packed
+from nmt.ops.fused import Fused, library
 from nmt.processor import instructions
 
 
@@ -61,12 +63,15 @@ AttendPacked = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, bool, float], T
 
 @dataclass(frozen=True)
 class Kernels:
-    """The implementations that a model runs; ops/additive.py and ops/packed.py say what each is."""
+    """The implementations that a model runs; ops/additive.py and ops/packed.py say what each is. passes: on a CPU, what
+    a training does between products, compiled (ops/fused.py); None for torch's own operations.
+    """
 
     additive_align: AlignAdditive = additive.align
     additive_attend: AttendAdditive = additive.attend
     additive_steps: type[additive.Steps] = additive.Steps
     packed_attend: AttendPacked = packed.attend
+    passes: Fused | None = None
 
 
 PLAIN = Kernels()
@@ -74,23 +79,35 @@ PLAIN = Kernels()
 
 @dataclass(frozen=True)
 class Choice:
-    """What compute.kernels came to: the implementations, the form of each operation by name, and why one is plain."""
+    """What compute.kernels came to: the implementations, the form of each operation by name, and why those that are
+    plain are.
+    """
 
     kernels: Kernels
     forms: dict[str, str]
-    why: str
+    why: dict[str, str]
 
     def __str__(self) -> str:
         """In a line."""
         if not self.forms:
             return "kernels: this model has none to choose from"
-        because = f" ({self.why})" if self.why else ""
-        return f"kernels: {', '.join(f'{_NAMES[name]} {form}' for name, form in self.forms.items())}{because}"
+        told = list[str]()
+        for why, names in groupby(self.forms, key=lambda name: self.why.get(name, "")):
+            told.append(
+                ", ".join(f"{_NAMES[name]} {self.forms[name]}" for name in names) + (f" ({why})" if why else "")
+            )
+        return f"kernels: {', '.join(told)}"
 
 
-# The table: what has a fused form, and the types of products that it is for.
-_NAMES = {"additive": "additive attention", "packed": "attention over packed rows"}
-_DTYPES = {"additive": ("bfloat16", "float32"), "packed": ("bfloat16",)}
+# The table: what has a fused form, where there is a choice, and the types of products that it is for. On a CPU additive
+# attention is among the passes.
+_NAMES = {
+    "additive": "additive attention",
+    "packed": "attention over packed rows",
+    "passes": "passes between products",
+}
+_PLACES = {"additive": ("cuda",), "packed": ("cpu", "cuda"), "passes": ("cpu",)}
+_DTYPES = dict.fromkeys(_NAMES, ("bfloat16", "float32")) | {"packed": ("bfloat16",)}
 _WIDEST = {"packed": packed.LONGEST}
 _LEAST_CAPABILITY = (8, 0)  # NVIDIA's A100: products of bfloat16
 
@@ -104,18 +121,19 @@ def choose_kernels(
     `plain` is plain; `auto` takes what is fused where it can run; `fused` where it cannot is an EnvironmentFault or a
     UsageError that says why. Triton is imported only here, and only where something fused was chosen.
     """
-    names = [name for name in _NAMES if name in operations]
+    names = [name for name in _NAMES if name in operations and device.type in _PLACES[name]]
     if asked == "plain":
-        return Choice(PLAIN, dict.fromkeys(names, "plain"), "as the recipe asks")
+        plain = dict.fromkeys(names, "plain")
+        return Choice(PLAIN, plain, dict.fromkeys(plain, "as the recipe asks"))
     faults = {
         name: fault
         for name in names
-        if (fault := _machine_fault(device) or _dtype_fault(name, dtype) or _width_fault(name, widest))
+        if (fault := _machine_fault(name, device) or _dtype_fault(name, dtype) or _width_fault(name, widest))
     }
     if asked == "fused" and faults:
         raise next(iter(faults.values()))
     forms = {name: "plain" if name in faults else "fused" for name in names}
-    return Choice(_load(forms), forms, next((fault.what for fault in faults.values()), ""))
+    return Choice(_load(forms), forms, {name: fault.what for name, fault in faults.items()})
 
 
 def translation_kernels(trained: Asked, device: torch.device, dtype: str, operations: Collection[str]) -> Kernels:
@@ -127,8 +145,11 @@ def translation_kernels(trained: Asked, device: torch.device, dtype: str, operat
     return choose_kernels(asked, device, dtype, [name for name in operations if name != "packed"]).kernels
 
 
-def _machine_fault(device: torch.device) -> NmtError | None:
-    """Why no fused form can run here."""
+def _machine_fault(name: str, device: torch.device) -> NmtError | None:
+    """Why this operation has no fused form that can run here."""
+    if name == "passes":
+        found, why = library()
+        return None if found else EnvironmentFault(why, "compute.kernels: auto takes the plain forms where it must")
     if device.type != "cuda":
         return _fault("the fused kernels need a CUDA device", "this one is a CPU")
     if torch.cuda.get_device_capability(device) < _LEAST_CAPABILITY:
@@ -175,4 +196,6 @@ def _load(forms: dict[str, str]) -> Kernels:
         from nmt.ops import packed_triton
 
         kernels = replace(kernels, packed_attend=packed_triton.attend)
+    if forms.get("passes") == "fused":
+        kernels = replace(kernels, passes=library()[0])
     return kernels

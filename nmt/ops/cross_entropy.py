@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nmt.ops.fused import Fused, fused_for
 from nmt.ops.linear import product, wide
 
 BLOCK = 1 << 24  # logits that exist at once: 32 MiB of bfloat16
@@ -42,14 +43,19 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         dweight = torch.zeros_like(weight, dtype=state) if with_grad else None
         dbias = torch.zeros(V, dtype=state, device=weight.device) if bias is not None else None
         sums = torch.zeros(2, dtype=state, device=features.device)  # of -log p(target), and of the mean of -log p
+        fused = fused_for(features)
         rows = max(1, BLOCK // V)
         for start in range(0, N, rows):
             part = features[start : start + rows]
             logits = product(part, w)  # (n, V), gradients of the loss after the next line
-            _to_gradients(logits, bias, targets[start : start + rows], smoothing, sums, dbias)
+            wanted = targets[start : start + rows]
+            if fused is None:
+                _to_gradients(logits, bias, wanted, smoothing, sums, dbias)
+            else:
+                _to_gradients_at_once(fused, logits, bias, wanted, smoothing, sums, dbias)
             if dweight is not None:
                 dfeatures[start : start + rows] = product(logits, w.T)
-                dweight += logits.T @ part
+                dweight.addmm_(logits.T, part) if part.dtype == state else dweight.add_(logits.T @ part)
         loss = (1 - smoothing) * sums[0] + smoothing * sums[1]
         ctx.save_for_backward(dfeatures, dweight, dbias)
         ctx.dtypes = weight.dtype, None if bias is None else bias.dtype
@@ -94,3 +100,20 @@ def _to_gradients(
         if dbias is not None:
             dbias += p.sum(dim=0)
         few.copy_(p)
+
+
+def _to_gradients_at_once(
+    fused: Fused,
+    logits: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    smoothing: float,
+    sums: Tensor,
+    dbias: Tensor | None,
+) -> None:
+    """The same, compiled: a row is read once and written once."""
+    nll, mean = fused.cross_entropy_(logits, bias, targets, smoothing)
+    sums[0] += nll.sum()
+    sums[1] += mean.sum()
+    if dbias is not None:
+        dbias += fused.column_sums(logits)

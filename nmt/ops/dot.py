@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nmt.ops.dropout import dropout, dropout_mask
+from nmt.ops.fused import LONGEST, WIDEST, Drop, Fused, fused_for
 from nmt.ops.linear import wide
 from nmt.ops.native import native_for
 
@@ -51,6 +52,10 @@ def context(query: Tensor, keys: Tensor, values: Tensor, keep: Tensor | None, dr
         )
     if not drop and (native := native_for(query, keys, values)) is not None:
         return native.attend(query, keys, values, keep)[0]
+    if max(query.shape[2], keys.shape[2]) <= LONGEST and query.shape[3] <= WIDEST:
+        whole = keep is None or (keep.dim() == 4 and keep.shape[1] == 1)
+        if whole and (fused := fused_for(query, keys, values)) is not None:
+            return _Fused.apply(query, keys, values, keep, Drop.new(drop), fused)  # pyright: ignore[reportReturnType]
     if query.shape[2] == 1 or (keep is not None and keep.shape[1] > 1):
         return attend(query, keys, values, keep, drop)[0]
     return _KeysFirst.apply(query, keys, values, keep, drop)  # pyright: ignore[reportReturnType]
@@ -90,3 +95,21 @@ class _KeysFirst(torch.autograd.Function):
         d_keys = (d_scores @ q).view(B, G, N, C)
         d_values = (seen @ d_context).view(B, G, N, C)
         return d_query, d_keys, d_values, None, None
+
+
+class _Fused(torch.autograd.Function):
+    """Compiled: all of a head's attention at once, from where its queries, keys and values lie in their rows."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, keys: Tensor, values: Tensor, keep: Tensor | None, drop: Drop, fused: Fused
+    ) -> Tensor:
+        query, keys, values = (x if x.stride(-1) == 1 else x.contiguous() for x in (query, keys, values))
+        context, weights = fused.attention(query, keys, values, keep, drop)
+        ctx.save_for_backward(query, keys, values, weights)
+        ctx.drop, ctx.fused = drop, fused
+        return context
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return *ctx.fused.attention_backward(*ctx.saved_tensors, grads[0], ctx.drop), None, None, None

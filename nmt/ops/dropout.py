@@ -1,8 +1,12 @@
 """Dropout (Srivastava et al. 2014), with cheaper random numbers on a CPU."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from nmt.ops.fused import Drop, Fused, fused_for
 
 _LEVELS = 1 << 16
 
@@ -18,7 +22,38 @@ def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
         return x
     if x.device.type != "cpu":
         return F.dropout(x, p)
+    if (fused := fused_for(x)) is not None:
+        return _Dropped.apply(x, Drop.new(p), fused)  # pyright: ignore[reportReturnType]
     return x * dropout_mask(x, p)
+
+
+def add_dropped(x: Tensor, y: Tensor, p: float, training: bool = True) -> Tensor:
+    """x plus `dropout` of y, in the type of x: what a residual connection does with its sublayer's output."""
+    if training and x.dtype == torch.float32 and (fused := fused_for(x, y)) is not None:
+        return _AddDropped.apply(x, y, Drop.new(p), fused)  # pyright: ignore[reportReturnType]
+    return x + dropout(y, p, training).to(x.dtype)
+
+
+class _Dropped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, drop: Drop, fused: Fused) -> Tensor:
+        ctx.drop, ctx.fused = drop, fused
+        return fused.drop(x, drop)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return ctx.fused.drop(grads[0], ctx.drop), None, None
+
+
+class _AddDropped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, drop: Drop, fused: Fused) -> Tensor:
+        ctx.drop, ctx.fused, ctx.dtype = drop, fused, y.dtype
+        return fused.add_dropped(x, y, drop)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return grads[0], ctx.fused.drop(grads[0], ctx.drop, ctx.dtype), None, None
 
 
 def dropout_mask(x: Tensor, p: float) -> Tensor:

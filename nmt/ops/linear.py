@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nmt.ops.casts import as_type
+from nmt.ops.dropout import dropout
+from nmt.ops.fused import NONE, Drop, Fused, fused_for
 from nmt.ops.ready import onednn_is_faster, ready_product
 
 
@@ -21,16 +23,22 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if (made := ready_product(x, weight, bias)) is not None:
         return made
+    if (fused := fused_for(x)) is not None and torch.is_grad_enabled():
+        return _FusedLinear.apply(x, weight, bias, False, NONE, fused)  # pyright: ignore[reportReturnType]
     if torch.is_grad_enabled() and _through_onednn(x) and weight.dtype == x.dtype:
         return _OneDNNLinear.apply(x, weight, bias)  # pyright: ignore[reportReturnType]
     return F.linear(x, as_type(weight, x.dtype), None if bias is None else as_type(bias, x.dtype))
 
 
-def linear_relu(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """What of `linear` is above 0, and 0 for the rest."""
-    if (made := ready_product(x, weight, bias, relu=True)) is not None:
+def linear_relu(x: Tensor, weight: Tensor, bias: Tensor | None = None, drop: float = 0.0) -> Tensor:
+    """What of `linear` is above 0, and 0 for the rest; elements of that zeroed with probability `drop`, as
+    ops.dropout.dropout does.
+    """
+    if not drop and (made := ready_product(x, weight, bias, relu=True)) is not None:
         return made
-    return torch.relu(linear(x, weight, bias))
+    if (fused := fused_for(x)) is not None and torch.is_grad_enabled():
+        return _FusedLinear.apply(x, weight, bias, True, Drop.new(drop), fused)  # pyright: ignore[reportReturnType]
+    return dropout(torch.relu(linear(x, weight, bias)), drop)
 
 
 def product(rows: Tensor, matrix: Tensor) -> Tensor:
@@ -78,6 +86,42 @@ class _OneDNNLinear(torch.autograd.Function):
             rows.T @ x.reshape(-1, weight.shape[1]) if wants_weight else None,
             rows.sum(dim=0) if wants_bias else None,
         )
+
+
+class _FusedLinear(torch.autograd.Function):
+    """Products as elsewhere; all that comes after them in one pass, and what comes before them on the way back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool, drop: Drop, fused: Fused
+    ) -> Tensor:
+        w = as_type(weight, x.dtype)
+        # oneDNN adds a bias while it writes; torch's own float32 product would write it first and read it again.
+        within = bias is not None and (x.dtype != torch.float32 or _through_onednn(x))
+        b = as_type(bias, x.dtype) if within and bias is not None else None
+        y = _onednn(x, w, b) if _through_onednn(x) else F.linear(x, w, b)
+        later = None if within else bias
+        if relu or later is not None:
+            fused.finish_(y.view(-1, y.shape[-1]), later, relu, drop)
+        ctx.save_for_backward(x, w, y if relu else None)
+        ctx.fused, ctx.drop, ctx.dtypes = fused, drop, (weight.dtype, None if bias is None else bias.dtype)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, w, y = ctx.saved_tensors
+        weight_dtype, bias_dtype = ctx.dtypes
+        rows, dbias = grads[0].reshape(-1, w.shape[0]), None
+        if y is not None:
+            rows, dbias = ctx.fused.finish_backward(rows, y.view(rows.shape), ctx.drop)
+        elif bias_dtype is not None:
+            dbias = ctx.fused.column_sums(rows)
+        dx = dweight = None
+        if ctx.needs_input_grad[0]:
+            dx = product(rows, w.T).view(x.shape)
+        if ctx.needs_input_grad[1]:
+            dweight = (rows.T @ x.reshape(-1, w.shape[1])).to(weight_dtype)
+        return dx, dweight, None if bias_dtype is None else dbias, None, None, None
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:

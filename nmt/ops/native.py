@@ -17,9 +17,6 @@ wanted, in half a second, for this very processor; it is kept in the user's cach
 """
 
 import ctypes
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -373,13 +370,10 @@ def library() -> tuple[Native | None, str]:
     """The functions, and where there are none, why: made on the first call, for this processor. `NMT_NATIVE=0` in the
     environment leaves them out.
     """
-    if os.environ.get("NMT_NATIVE", "1") == "0":
-        return None, "NMT_NATIVE is 0"
-    compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", ""), "cc", "gcc", "clang"))), None)
-    if compiler is None:
-        return None, "there is no C compiler here; install gcc or clang"
+    path, why = native_build.library_file("native")
+    if path is None:
+        return None, why
     try:
-        return Native(native_build.made(compiler)), ""
-    except (OSError, subprocess.SubprocessError, AttributeError) as error:
-        told = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) and error.stderr else str(error)
-        return None, f"{compiler} made no library of native.c: {told.splitlines()[0]}"
+        return Native(path), ""
+    except (OSError, AttributeError) as error:
+        return None, f"the library of native.c cannot be loaded: {error}"

@@ -1,8 +1,11 @@
-"""The library of ops/native.py, compiled by the machine's own compiler on first use and kept in the user's cache."""
+"""The libraries of ops/native.py and ops/fused.py, compiled by the machine's own compiler on first use and kept in the
+user's cache.
+"""
 
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -11,18 +14,39 @@ import torch
 
 from nmt.processor import facts, instructions
 
-_SOURCE = Path(__file__).with_name("native.c")
-_PARTS = [_SOURCE.with_name(f"native_{name}.h") for name in ("listed", "gates", "choose")]
+_PARTS = {
+    "native": ("native.c", "native_vectors.h", "native_listed.h", "native_gates.h", "native_choose.h"),
+    "fused": ("fused.c", "native_vectors.h", "fused_loss.h", "fused_norm.h", "fused_attention.h", "fused_recurrent.h"),
+}
+"""The files of each library, the one that includes the others first."""
+
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-shared", "-fPIC")
 _WIDE = "-mprefer-vector-width=512"
 _COMPILE_SECONDS = 60
 
 
-def made(compiler: str) -> Path:
+def library_file(name: str) -> tuple[Path | None, str]:
+    """The file of a library, "native" or "fused", made if it is not there; where it cannot be, None and why.
+    `NMT_NATIVE=0` in the environment leaves it out.
+    """
+    if os.environ.get("NMT_NATIVE", "1") == "0":
+        return None, "NMT_NATIVE is 0"
+    compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", ""), "cc", "gcc", "clang"))), None)
+    if compiler is None:
+        return None, "there is no C compiler here; install gcc or clang"
+    try:
+        return _made(name, compiler), ""
+    except (OSError, subprocess.SubprocessError) as error:
+        told = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) and error.stderr else str(error)
+        return None, f"{compiler} made no library of {name}.c: {told.splitlines()[0]}"
+
+
+def _made(name: str, compiler: str) -> Path:
     """The library's file, compiled if it is not there; OSError and subprocess.SubprocessError where it cannot be."""
-    path = _folder() / f"native-{_name(compiler)}.so"
+    sources = [Path(__file__).with_name(part) for part in _PARTS[name]]
+    path = _folder() / f"{name}-{_name(sources, compiler)}.so"
     if not path.exists():
-        _compile(compiler, path)
+        _compile(compiler, sources[0], path)
     return path
 
 
@@ -34,10 +58,10 @@ def _folder() -> Path:
     return folder
 
 
-def _name(compiler: str) -> str:
+def _name(sources: list[Path], compiler: str) -> str:
     """A hash of all that the library's instructions depend on: a home folder may be shared by unlike machines."""
     processor = facts().get("model name", platform.processor()), *sorted(instructions())
-    text = [path.read_text() for path in (_SOURCE, *_PARTS)]
+    text = [path.read_text() for path in sources]
     told = [*text, compiler, *_flags(), platform.machine(), *processor]
     return hashlib.sha256("\0".join(told).encode()).hexdigest()[:16]
 
@@ -47,12 +71,12 @@ def _flags() -> tuple[str, ...]:
     return (*_FLAGS, _WIDE) if wide else _FLAGS
 
 
-def _compile(compiler: str, path: Path) -> None:
+def _compile(compiler: str, source: Path, path: Path) -> None:
     """Compiled beside, then renamed: others who start meanwhile find all of it or nothing."""
     handle, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     os.close(handle)
     try:
-        command = [compiler, *_flags(), "-o", made, str(_SOURCE), "-lm"]
+        command = [compiler, *_flags(), "-o", made, str(source), "-lm"]
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=_COMPILE_SECONDS)
         Path(made).replace(path)
     finally:

@@ -38,7 +38,7 @@ def with_dtype(recipe: Recipe, dtype: str) -> Recipe:
 def choose_forms(recipe: Recipe, model: Seq2Seq, device: torch.device) -> Forms:
     """For a training on this device; the errors are those of `choose_kernels`."""
     layout, why = choose_layout(recipe, model, device)
-    operations, compute = model.all_operations(), recipe.compute
+    operations, compute = model.all_operations() | {"passes"}, recipe.compute
     if layout != "rows":
         operations -= {"packed"}
     return Forms(layout, why, choose_kernels(compute.kernels, device, compute.dtype, operations, widest(recipe, model)))
@@ -62,7 +62,7 @@ def choose_layout(recipe: Recipe, model: Seq2Seq, device: torch.device) -> tuple
     found = choose_kernels(asked, device, compute.dtype, {"packed"}, widest(recipe, model))
     if found.forms["packed"] == "fused":
         return "rows", "attention over packed rows is fused"
-    return "padded", found.why
+    return "padded", found.why["packed"]
 
 
 def widest(recipe: Recipe, model: Seq2Seq) -> int:

@@ -296,13 +296,16 @@ class Trainer:
         target = Target(self.prepared.tokenizers[1], self.recipe.corpus.tgt)
         return validate(self.model, self.prepared.valid, target, self.recipe.search, tokens, sentences, self.group)
 
-    def begin(self, fixed: dict[str, Any]) -> None:
-        """Takes up the run's newest checkpoint, if there is one; `fixed` is what a resumed run must share with it."""
+    def begin(self, fixed: dict[str, Any]) -> dict[str, Any]:
+        """Takes up the run's newest checkpoint, if there is one; `fixed` is what a resumed run must share with it.
+
+        Gives the event of the last start that led there, empty where there is none.
+        """
         self.fixed = fixed
         found = latest_checkpoint(self.folder, self.reporter.say, self.group)
         if found is None:
             self.log.cut_back(0)
-            return
+            return {}
         if changes := changed_keys(found.state["fixed"], fixed):
             listed = "".join(f"\n{line}" for line in changes)
             raise UsageError(
@@ -318,6 +321,7 @@ class Trainer:
         logged = self.log.cut_back(found.update)
         if not any(event.get("event") == "saved" and event.get("update") == found.update for event in logged):
             self.log.write("saved", update=found.update, time=now())  # a kill came between saving and saying so
+        return next((event for event in reversed(logged) if event.get("event") == "start"), {})
 
     def kept_weights(self, updates: list[int]) -> dict[str, Tensor]:
         """The mean of the weights kept from these validations, read by the first process."""

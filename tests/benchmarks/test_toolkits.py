@@ -64,7 +64,7 @@ def test_a_log_that_says_nothing_gives_nothing(toolkit: Toolkit) -> None:
         ("Hugging Face", "VALIDATION 2.0000\n"),
         ("fairseq", "| INFO | valid | epoch 001 | valid on 'valid' subset | loss 4.1 | nll_loss 2.88539 | ppl 7.39\n"),
         ("Marian", "[2026-11-20 11:00:00] [valid] Ep. 1 : Up. 100 : ce-mean-words : 2.0000 : new best\n"),
-        ("Sockeye", "Checkpoint [1]\tUpdates=100 Epoch=1 Validation-perplexity=7.38906\n"),
+        ("Sockeye", "Checkpoint [1]\tValidation-ppl=7.38906\tValidation-bleu=0.1\n"),
         ("JoeyNMT", "INFO - joeynmt.prediction - Evaluation result (greedy) bleu:   1.2, loss:   2.0, ppl:   7.39\n"),
     ],
 )
