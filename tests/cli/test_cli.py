@@ -369,12 +369,13 @@ def test_a_dry_run_refuses_impossible_sizes(tmp_path: Path, recipe: str, capsys:
 
 
 def test_fused_kernels_are_refused_where_they_cannot_run(
-    tmp_path: Path, recipe: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, recipe: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before anything is prepared."""
+    monkeypatch.setattr("nmt.ops.choose.library", lambda: (None, "there is no C compiler here; install gcc or clang"))
     assert cli.run(["train", recipe, "--device", "cpu", "--set", "compute.kernels=fused"]) == 5
     assert capsys.readouterr().err.splitlines() == [
-        "error: the fused kernels need a CUDA device, and this one is a CPU",
+        "error: there is no C compiler here; install gcc or clang",
         "  compute.kernels: auto takes the plain forms where it must",
     ]
     assert not (tmp_path / "prepared").exists()

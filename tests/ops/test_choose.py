@@ -4,6 +4,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from nmt.errors import EnvironmentFault, UsageError
 from nmt.ops import additive, choose, packed
 from nmt.ops.choose import PLAIN, Asked, choose_kernels
+from nmt.ops.fused import library
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 BOTH = {"additive", "packed"}
@@ -49,26 +51,57 @@ def test_auto_is_the_type_that_is_fast_and_a_named_one_stays(fast: bool, monkeyp
 
 
 @pytest.mark.parametrize("asked", ["auto", "plain"])
-def test_a_cpu_gets_the_plain_forms(asked: Asked) -> None:
+def test_a_cpu_gets_the_plain_forms_of_attention(asked: Asked) -> None:
     choice = choose_kernels(asked, CPU, "bfloat16", BOTH)
     assert choice.kernels == PLAIN
     assert choice.kernels.additive_attend is additive.attend
     assert choice.kernels.packed_attend is packed.attend
-    assert choice.forms == {"additive": "plain", "packed": "plain"}
+    assert choice.forms == {"packed": "plain"}, "additive attention is among the passes there"
 
 
-def test_it_says_in_a_line_what_it_came_to() -> None:
-    auto = "kernels: additive attention plain (the fused kernels need a CUDA device, and this one is a CPU)"
-    assert str(choose_kernels("auto", CPU, "float32", {"additive"})) == auto
-    assert str(choose_kernels("plain", CPU, "float32", BOTH)) == (
-        "kernels: additive attention plain, attention over packed rows plain (as the recipe asks)"
+@pytest.mark.skipif(library()[0] is None, reason="there is no C compiler here")
+@pytest.mark.parametrize("asked", ["auto", "fused"])
+def test_a_cpu_gets_compiled_passes(asked: Asked) -> None:
+    choice = choose_kernels(asked, CPU, "float32", {"additive", "passes"})
+    assert choice.kernels == replace(PLAIN, passes=library()[0])
+    assert choice.forms == {"passes": "fused"}
+    assert str(choice) == "kernels: passes between products fused"
+    assert choose_kernels("plain", CPU, "float32", {"passes"}).kernels.passes is None
+
+
+def test_a_gpu_has_no_passes_to_choose_from(gpu: Callable[..., None]) -> None:
+    gpu()
+    assert choose_kernels("fused", CUDA, "bfloat16", {"passes"}).forms == {}
+
+
+def test_a_cpu_without_a_compiler_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose, "library", lambda: (None, "there is no C compiler here; install gcc or clang"))
+    choice = choose_kernels("auto", CPU, "float32", {"additive", "passes"})
+    assert choice.kernels == PLAIN
+    assert str(choice) == ("kernels: passes between products plain (there is no C compiler here; install gcc or clang)")
+    with pytest.raises(EnvironmentFault) as caught:
+        choose_kernels("fused", CPU, "float32", {"passes"})
+    assert str(caught.value) == (
+        "error: there is no C compiler here; install gcc or clang\n"
+        "  compute.kernels: auto takes the plain forms where it must"
+    )
+
+
+def test_it_says_in_a_line_what_it_came_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert str(choose_kernels("plain", CPU, "float32", {"packed", "passes"})) == (
+        "kernels: attention over packed rows plain, passes between products plain (as the recipe asks)"
+    )
+    monkeypatch.setattr(choose, "library", lambda: (None, "NMT_NATIVE is 0"))
+    assert str(choose_kernels("auto", CPU, "bfloat16", {"packed", "passes"})) == (
+        "kernels: attention over packed rows plain (the fused kernels need a CUDA device, and this one is a CPU), "
+        "passes between products plain (NMT_NATIVE is 0)"
     )
     assert str(choose_kernels("auto", CPU, "float32", ())) == "kernels: this model has none to choose from"
 
 
-def test_fused_on_a_cpu_is_an_error() -> None:
+def test_fused_rows_on_a_cpu_are_an_error() -> None:
     with pytest.raises(EnvironmentFault) as caught:
-        choose_kernels("fused", CPU, "bfloat16", {"additive"})
+        choose_kernels("fused", CPU, "bfloat16", {"packed"})
     assert str(caught.value) == (
         "error: the fused kernels need a CUDA device, and this one is a CPU\n"
         "  compute.kernels: auto takes the plain forms where it must"
@@ -136,7 +169,7 @@ def test_packed_rows_in_float32_have_no_fused_form(gpu: Callable[..., None]) -> 
 def test_a_compiler_may_be_named(gpu: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     gpu(compiler=False)
     monkeypatch.setenv("CC", "/opt/cc")
-    assert choose._machine_fault(CUDA) is None
+    assert choose._machine_fault("additive", CUDA) is None
 
 
 def test_nothing_imports_triton_by_itself() -> None:
