@@ -124,6 +124,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("variants", "limit", "growth", "loader"))
     parser.add_argument("--tasks", nargs="+", choices=ours.RECIPES, default=list(ours.RECIPES))
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="all but loader: these alone")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--warm-up", type=float, default=12.0, help="seconds of logged work that do not count")
     parser.add_argument("--measure", type=float, default=24.0, help="seconds of logged work that do")
@@ -141,17 +142,20 @@ def _options() -> argparse.Namespace:
 # --- variants ---------------------------------------------------------------------------------------------------------
 
 
-def variants(taken: Collection[str], recipe: type[Recipe] = Recipe) -> list[dict[str, str]]:
-    """Every combination of precision with the layouts, of those that a model takes, and compiler settings that recipes
-    know.
+def variants(
+    taken: Collection[str], recipe: type[Recipe] = Recipe, dtypes: Sequence[str] = DTYPES
+) -> list[dict[str, str]]:
+    """Every combination of precision with the layouts, of those that a model takes, compiler settings that recipes
+    know, and plain forms or fast ones.
     """
-    axes: dict[str, Sequence[str]] = {"compute.dtype": DTYPES}
+    axes: dict[str, Sequence[str]] = {"compute.dtype": dtypes}
     for key in ("train.layout", "compute.compile"):
         values = choices(recipe, key)
         if key == "train.layout":
             values = [value for value in values if value in taken]
         if values:
             axes[key] = values
+    axes["compute.kernels"] = ("plain", "auto")  # `fused` is an error where one of several cannot be
     return [dict(zip(axes, chosen, strict=True)) for chosen in product(*axes.values())]
 
 
@@ -171,7 +175,7 @@ def choices(recipe: type[Recipe], key: str) -> list[str]:
 
 def _variants(options: argparse.Namespace) -> Iterator[Trained]:
     for task in options.tasks:
-        for keys in variants(load_recipe(ours.RECIPES[task]).model.layouts):
+        for keys in variants(load_recipe(ours.RECIPES[task]).model.layouts, dtypes=options.dtypes):
             yield _trained(task, keys, options)
 
 
@@ -209,7 +213,7 @@ def _trained(task: str, keys: dict[str, str], options: argparse.Namespace) -> Tr
 
 def _limits(options: argparse.Namespace) -> Iterator[Share]:
     """Products, training, products again: the limit is the mean of before and after."""
-    for task, dtype in product(options.tasks, DTYPES):
+    for task, dtype in product(options.tasks, options.dtypes):
         recipe = load_recipe(ours.RECIPES[task], [f"compute.dtype={dtype}"])
         prepared = prepare(recipe, ours.RECIPES[task], say=lambda line: None)
         model, batches = _model(recipe, prepared, dtype), _some_batches(recipe, prepared)
@@ -280,7 +284,7 @@ def loaded(batches: Batches, epochs: int = 5) -> Loaded:
 def _growth(options: argparse.Namespace) -> Iterator[Point]:
     sizes = [(max(1, options.tokens // length), length) for length in options.lengths]
     sizes += [(sentences, TYPICAL) for sentences in options.sentences]
-    for task, dtype in product(options.tasks, DTYPES):
+    for task, dtype in product(options.tasks, options.dtypes):
         recipe = load_recipe(ours.RECIPES[task])
         model = _model(recipe, None, dtype)
         model.use(choose_kernels("auto", torch.device("cpu"), dtype, model.all_operations() | {"passes"}).kernels)

@@ -76,11 +76,14 @@ def test_a_product_takes_some_time_however_it_lies() -> None:
 
 
 def test_variants_are_all_combinations_of_what_recipes_know() -> None:
+    forms = ("plain", "auto")
     assert train.variants({"padded"}) == [
-        {"compute.dtype": dtype, "train.layout": "padded"} for dtype in ("float32", "bfloat16")
+        {"compute.dtype": dtype, "train.layout": "padded", "compute.kernels": form}
+        for dtype in ("float32", "bfloat16")
+        for form in forms
     ]
-    layouts = [keys["train.layout"] for keys in train.variants({"padded", "rows", "flat"})]
-    assert layouts == [*("padded", "rows", "flat")] * 2
+    layouts = [keys["train.layout"] for keys in train.variants({"padded", "rows", "flat"}, dtypes=["float32"])]
+    assert layouts == ["padded", "padded", "rows", "rows", "flat", "flat"]
     assert train.choices(Recipe, "compute.dtype") == ["float32", "bfloat16"]
     assert train.choices(Recipe, "compute.kernels") == ["plain", "fused"]
     assert train.choices(Recipe, "compute.deterministic") == ["false", "true"]
