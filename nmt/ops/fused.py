@@ -124,8 +124,9 @@ class Fused:
         return y
 
     def finish_(self, y: Tensor, bias: Tensor | None, relu: bool, drop: Drop) -> Tensor:
-        """Y (R, O) plus bias (O,) float32; with relu what of it is above 0; then dropped: in its place."""
+        """Y (R, O) plus bias (O,); with relu what of it is above 0; then dropped: in its place."""
         assert y.is_contiguous()
+        bias = None if bias is None else bias.float()
         at = None if bias is None else bias.data_ptr()
         self._library.nmt_finish(*_typed(y), at, int(relu), *y.shape, drop, torch.get_num_threads())
         return y
@@ -153,12 +154,16 @@ class Fused:
     def cross_entropy_(
         self, logits: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float
     ) -> tuple[Tensor, Tensor]:
-        """-log p(target) and the mean of -log p over all ids for logits (R, V) plus bias (V,) float32, (R,) float32
+        """-log p(target) and the mean of -log p over all ids for logits (R, V) plus bias (V,), (R,) float32
         each. In the logits' place: the gradient of (1 - smoothing) times the first plus smoothing times the second.
         """
         assert logits.is_contiguous()
         R, V = logits.shape
         targets = targets.contiguous()
+        for target in (int(targets.min()), int(targets.max())):
+            if not 0 <= target < V:
+                raise IndexError(f"target {target} is none of {V} ids")
+        bias = None if bias is None else bias.float()
         nll, mean = torch.empty(R), torch.empty(R)
         at = None if bias is None else bias.data_ptr()
         self._library.nmt_cross_entropy(

@@ -14,7 +14,7 @@ def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float, dtype: torch.d
 
     gain, bias (D,); var without Bessel's correction.
     """
-    if x.dtype == torch.float32 and torch.is_grad_enabled() and (fused := fused_for(x, gain)) is not None:
+    if x.dtype == gain.dtype == torch.float32 and torch.is_grad_enabled() and (fused := fused_for(x, gain)) is not None:
         return _Fused.apply(x, gain, bias, eps, dtype, fused)  # pyright: ignore[reportReturnType]
     return F.layer_norm(x, gain.shape, gain, bias, eps).to(dtype)
 

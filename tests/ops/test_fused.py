@@ -88,8 +88,8 @@ SHAPES = [(3, 4, 4, 14, 17, 64), (2, 4, 2, 33, 5, 24), (5, 2, 1, 1, 40, 80), (1,
 
 def attention(B: int, H: int, G: int, C: int, keep: Tensor | None, q: Tensor, kv: Tensor) -> Tensor:
     k, v = kv.chunk(2, dim=-1)
-    heads = (x.unflatten(-1, (n, C)).transpose(1, 2) for x, n in ((q, H), (k, G), (v, G)))
-    return dot.context(*heads, keep)
+    q, k, v = (x.unflatten(-1, (n, C)).transpose(1, 2) for x, n in ((q, H), (k, G), (v, G)))
+    return dot.context(q, k, v, keep)
 
 
 @by_type
@@ -145,7 +145,8 @@ def test_gradients_of_parts_of_one_tensor_are_parts_of_one(fused: Fused) -> None
     for part in (q, k, v):
         part.register_hook(lambda g: seen.append(g))
     with using(fused):
-        context = dot.context(*(x.unflatten(-1, (4, 8)).transpose(1, 2) for x in (q, k, v)), None)
+        q, k, v = (x.unflatten(-1, (4, 8)).transpose(1, 2) for x in (q, k, v))
+        context = dot.context(q, k, v, None)
     (whole,) = torch.autograd.grad(context.sum(), qkv)
     assert len(seen) == 3
     assert len({g.untyped_storage().data_ptr() for g in seen}) == 1
@@ -202,18 +203,19 @@ def test_a_rectified_layer_drops_and_does_not_forget_what(fused: Fused) -> None:
 def test_dropout_zeroes_its_share_and_scales_the_rest(p: float, dtype: torch.dtype, error: float) -> None:
     x = torch.ones(997, 331, dtype=dtype, requires_grad=True)
     with using(FUSED):
-        y = dropout.dropout(x, p)
+        dropped = dropout.dropout(x, p)
+    y = dropped.detach()
     zeroed = (y == 0).double()
     assert float(zeroed.mean()) == pytest.approx(p, abs=0.004)
     assert y.max() == y[y > 0].min()
-    assert float(y.max()) == pytest.approx(1 / (1 - p), rel=error)
+    assert float(y.max()) == pytest.approx(1 / (1 - p), rel=max(error, 1e-4))
     # Rows, columns and neighbours are as likely as all others; neighbours do not know of each other.
     for axis, n in ((0, 997), (1, 331)):
         assert float(zeroed.mean(axis).std()) == pytest.approx((p * (1 - p) / n) ** 0.5, rel=0.2)
     flat = zeroed.flatten() - zeroed.mean()
     for apart in (1, 16, 32, 331):
         assert abs(float((flat[apart:] * flat[:-apart]).mean())) < 0.004 * p * (1 - p) * 4
-    (g,) = torch.autograd.grad(y, x, torch.ones_like(y))
+    (g,) = torch.autograd.grad(dropped, x, torch.ones_like(y))
     assert torch.equal(g, y), "the same mask on the way back"
 
 
@@ -250,7 +252,7 @@ def test_a_residual_connection(dtype: torch.dtype, error: float) -> None:
     assert torch.equal(dx, torch.ones_like(x))
     kept = (out - x).abs() > 1e-6
     assert torch.equal(dy != 0, kept)
-    assert float(dy.float().max()) == pytest.approx(1 / 0.6, rel=error)
+    assert float(dy.float().max()) == pytest.approx(1 / 0.6, rel=max(error, 1e-4))
 
 
 def test_bfloat16_is_rounded_as_torch_does(fused: Fused) -> None:
@@ -291,12 +293,18 @@ def test_a_logit_that_is_no_number_makes_the_loss_none(fused: Fused, wrong: floa
         assert torch.isfinite(nll).tolist() == torch.isfinite(mean).tolist() == [True, False, True]
 
 
+def test_a_target_that_is_no_id_is_refused(fused: Fused) -> None:
+    for wrong in (-1, 37):
+        with pytest.raises(IndexError, match=f"target {wrong} is none of 37 ids"):
+            fused.cross_entropy_(torch.randn(2, 37), None, torch.tensor([0, wrong]), 0.1)
+
+
 def test_large_logits_and_certain_targets_keep_their_precision(fused: Fused) -> None:
     logits = torch.tensor([[1e4, 0.0, -1e4], [20.0, 0.0, 0.0], [0.0, 1e4, 0.0]])
     targets = torch.tensor([0, 0, 0])
     wanted = -logits.double().log_softmax(-1)
     nll, mean = fused.cross_entropy_(logits.clone(), None, targets, 0.0)
-    torch.testing.assert_close(nll.double(), wanted[:, 0], rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(nll.double(), wanted[:, 0], rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(mean.double(), wanted.mean(-1), rtol=1e-6, atol=1e-6)
 
 
@@ -330,9 +338,11 @@ def test_the_decoder_with_additive_attention(after: bool, dtype: torch.dtype, er
     shapes = (T, B, 3 * H), (B, H), (B, S, A), (B, S, 3 * H), (A, H), (A,), (2 * H, H), (H, H)
     inputs = [torch.randn(shape) * (shape[-1] ** -0.5 if len(shape) == 2 else 1) for shape in shapes]
 
-    def form(x: Tensor, s0: Tensor, keys: Tensor, values: Tensor, *rest: Tensor) -> Tensor:
+    def form(
+        x: Tensor, s0: Tensor, keys: Tensor, values: Tensor, W_a: Tensor, v: Tensor, U_zr: Tensor, U: Tensor, *u: Tensor
+    ) -> Tensor:
         s0 = s0.to(torch.promote_types(s0.dtype, torch.float32))
-        states, weights = additive_decoder.decode(x, s0, keys, values, keep, *rest)
+        states, weights = additive_decoder.decode(x, s0, keys, values, keep, W_a, v, U_zr, U, u[0] if u else None)
         return torch.cat([states.flatten(), weights.flatten()])
 
     same(form, [*inputs, *([torch.randn(H)] if after else [])], dtype, 3 * error)
