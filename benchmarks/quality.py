@@ -3,9 +3,9 @@
     python -m benchmarks.quality --target 50 --only "Hugging Face" nmt
 
 Ours is `nmt train` on --recipe, with its start-up and all its validations. The others get the same model, size of
-batches, learning rate and dropout as that recipe, train without any validation, and save checkpoints; when they are
-done, their checkpoints are translated and scored, the earliest first, and a checkpoint's time is that at which it was
-written. So what they would need to know when to stop is not counted.
+batches and dropout as that recipe, and Adam with its learning rate or the one that --peers-lr gives them. They train for
+--minutes without any validation, and save checkpoints; then these are translated and scored, the earliest first, and a
+checkpoint's time is that at which it was written. So what they would need to know when to stop is not counted.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from benchmarks import machine, ours
 from benchmarks.peers import RESULTS
 from benchmarks.systems import Place, Theirs, installed
 from benchmarks.toolkits.text import write_text
-from benchmarks.toolkits.toolkit import Job
+from benchmarks.toolkits.toolkit import FOREVER, Job
 from benchmarks.watch import watch
 from nmt.commands.prepare import prepare
 from nmt.corpus.shards import Prepared
@@ -136,7 +136,7 @@ def _theirs(system: Theirs, recipe: Recipe, prepared: Prepared, place: Place, op
     job = Job("transformer", place.text, out, toolkit.python(system.root), place.threads, save_every=options.every)
     warm_up = options.peers_warm_up or getattr(train.schedule, "warmup_updates", 0) or job.warm_up
     job = replace(job, lr=options.peers_lr or train.lr, warm_up=warm_up)
-    job = replace(job, dropout=getattr(recipe.model, "dropout", job.dropout), updates=train.updates)
+    job = replace(job, dropout=getattr(recipe.model, "dropout", job.dropout), updates=FOREVER)
     batch = round(toolkit.batch["transformer"] * (train.tokens or 4096) / 4096)
     command = toolkit.train(job, batch)  # it may prepare the text: before the clock starts
     started = time.time()
