@@ -3,9 +3,9 @@
     python -m benchmarks.quality --target 50 --only "Hugging Face" nmt
 
 Ours is `nmt train` on --recipe, with its start-up and all its validations. The others get the same model, size of
-batches and dropout as that recipe, and Adam with its learning rate or the one that --peers-lr gives them. They train for
---minutes without any validation, and save checkpoints; then these are translated and scored, the earliest first, and a
-checkpoint's time is that at which it was written. So what they would need to know when to stop is not counted.
+batches and dropout as that recipe, and Adam with its learning rate or the one that --peers-lr gives them. They train
+for --minutes without any validation, and save checkpoints; then these are translated and scored, the earliest first,
+and a checkpoint's time is that at which it was written. So what they would need to know when to stop is not counted.
 """
 
 import argparse

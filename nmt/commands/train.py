@@ -114,7 +114,7 @@ def _train(
         publish = _publisher(run / "model.safetensors", recipe, prepared, lineage)
         trainer = Trainer(settled, model, prepared, run, device, reporter, publish, group)
         fixed = {**fixed_keys(settled), "data": lineage["data"], "parent": lineage["parent"]}
-        earlier = trainer.begin(fixed).get("kernels", {})
+        earlier = trainer.begin(fixed).get("kernels")
         if group.first:
             durable.write_file(run / "recipe.yaml", kept_recipe.encode())
         start = {
@@ -144,9 +144,10 @@ def _train(
         )
         for line in forms.lines():
             reporter.say(line)
-        if changed := [name for name, form in forms.choice.forms.items() if earlier.get(name, form) != form]:
+        now_and_then = [(name, form, (earlier or {}).get(name, "plain")) for name, form in forms.choice.forms.items()]
+        if earlier and (changed := [(name, then) for name, form, then in now_and_then if form != then]):
             reporter.say(
-                f"warning: so far {changed[0]} was {earlier[changed[0]]}: from here on results are as good, but not "
+                f"warning: so far {changed[0][0]} was {changed[0][1]}: from here on results are as good, but not "
                 "byte for byte those of an unbroken run"
             )
         reason = trainer.run(request)

@@ -54,8 +54,9 @@ def context(query: Tensor, keys: Tensor, values: Tensor, keep: Tensor | None, dr
         return native.attend(query, keys, values, keep)[0]
     if max(query.shape[2], keys.shape[2]) <= LONGEST and query.shape[3] <= WIDEST:
         whole = keep is None or (keep.dim() == 4 and keep.shape[1] == 1)
-        if whole and (fused := fused_for(query, keys, values)) is not None:
-            return _Fused.apply(query, keys, values, keep, Drop.new(drop), fused)  # pyright: ignore[reportReturnType]
+        alike = query.dtype == keys.dtype == values.dtype and keys.shape == values.shape
+        if whole and alike and (fused := fused_for(query, keys, values)) is not None:
+            return _FusedAttention.apply(query, keys, values, keep, Drop.new(drop), fused)  # pyright: ignore[reportReturnType]
     if query.shape[2] == 1 or (keep is not None and keep.shape[1] > 1):
         return attend(query, keys, values, keep, drop)[0]
     return _KeysFirst.apply(query, keys, values, keep, drop)  # pyright: ignore[reportReturnType]
@@ -97,7 +98,7 @@ class _KeysFirst(torch.autograd.Function):
         return d_query, d_keys, d_values, None, None
 
 
-class _Fused(torch.autograd.Function):
+class _FusedAttention(torch.autograd.Function):
     """Compiled: all of a head's attention at once, from where its queries, keys and values lie in their rows."""
 
     @staticmethod

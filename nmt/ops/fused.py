@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from nmt.ops import native_build
+from nmt.ops.heads import Strides, heads, in_rows, laid_out_as, strides
 
 _LEVELS = 1 << 16
 _ROWS = 256
@@ -63,12 +64,8 @@ NONE = Drop(0, 0, 0, 1.0)
 """Nothing is dropped."""
 
 
-class _Strides(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in ("batch", "head", "position")]
-
-
 _P, _N, _I, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float
-_HEADS = [_P, _Strides] * 3
+_HEADS = [_P, Strides] * 3
 _ARGUMENTS = {
     "nmt_set_parallel": [_P],
     "nmt_drop": [_P, _P, _I, _P, _I, _N, Drop, _N],
@@ -86,8 +83,8 @@ _ARGUMENTS = {
     "nmt_additive_look": [_P, _P, _N, _P, _P, _N, _N, _N, _P, _I, _N],
     "nmt_additive_look_backward": [_P, _P, _N, _P, _P, _P, _N, _N, _N, _P, _P, _I, _N],
     "nmt_additive_keys_backward": [_P, _P, _N, _N, _P, _P, _N, _N, _N, _N, _P, _P, _I, _N],
-    "nmt_attention": [*_HEADS, _I, _P, _Strides, *[_N] * 7, _F, Drop, _P, _P, _N],
-    "nmt_attention_backward": [*_HEADS, _I, _P, _P, _Strides, *[_N] * 6, _F, Drop, *_HEADS, _N],
+    "nmt_attention": [*_HEADS, _I, _P, Strides, *[_N] * 7, _F, Drop, _P, _P, _N],
+    "nmt_attention_backward": [*_HEADS, _I, _P, _P, Strides, *[_N] * 6, _F, Drop, *_HEADS, _N],
 }
 _MAY_FAIL = {"nmt_cross_entropy", "nmt_attention", "nmt_attention_backward"}
 
@@ -95,18 +92,15 @@ _MAY_FAIL = {"nmt_cross_entropy", "nmt_attention", "nmt_attention_backward"}
 class Fused:
     """The compiled functions. Tensors are on the CPU, of one type, float32 or bfloat16, where nothing else is said."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, parallel: ctypes.c_void_p) -> None:
+        """parallel: GOMP_parallel of torch's own threads, so that none wait for others' cores."""
         self._library = ctypes.CDLL(str(path))
         for name, arguments in _ARGUMENTS.items():
             function = getattr(self._library, name)
             function.argtypes, function.restype = arguments, None
             if name in _MAY_FAIL:
                 function.restype, function.errcheck = _I, _refuse
-        try:  # torch's own threads, so that none wait for each other's cores
-            parallel = ctypes.CDLL(None).GOMP_parallel
-        except AttributeError:  # another OpenMP: one thread then
-            return
-        self._library.nmt_set_parallel(ctypes.cast(parallel, ctypes.c_void_p))
+        self._library.nmt_set_parallel(parallel)
 
     def drop(self, x: Tensor, drop: Drop, dtype: torch.dtype | None = None) -> Tensor:
         """x with what is dropped as 0 and the rest scaled, in its own type or another."""
@@ -159,7 +153,7 @@ class Fused:
         """
         assert logits.is_contiguous()
         R, V = logits.shape
-        targets = targets.contiguous()
+        targets = targets.to(torch.int64).contiguous()
         for target in (int(targets.min()), int(targets.max())):
             if not 0 <= target < V:
                 raise IndexError(f"target {target} is none of {V} ids")
@@ -213,13 +207,15 @@ class Fused:
         context (B, H, Q, C), laid out as (B, Q, H, C), and the weights before dropout, (B, H, Q, N) float32.
         """
         (B, H, Q, C), (G, N) = query.shape, keys.shape[1:3]
+        assert query.dtype == keys.dtype == values.dtype
+        assert values.shape == keys.shape == (B, G, N, C)
         weights, context = torch.empty((B, H, Q, N)), query.new_empty((B, Q, H, C))
-        seen, seen_key, mask = _Strides(0, 0, 0), 0, None
+        seen, seen_key, mask = Strides(0, 0, 0), 0, None
         if keep is not None:
             wide = keep.expand(B, 1, Q, N)
-            seen, seen_key, mask = _Strides(wide.stride(0), 0, wide.stride(2)), wide.stride(3), keep.data_ptr()
+            seen, seen_key, mask = Strides(wide.stride(0), 0, wide.stride(2)), wide.stride(3), keep.data_ptr()
         self._library.nmt_attention(
-            *_heads(query, keys, values),
+            *heads(query, keys, values),
             *(int(query.dtype == torch.bfloat16), mask, seen, seen_key, B, H, G, Q, N, C, C**-0.5, drop),
             *(weights.data_ptr(), context.data_ptr(), torch.get_num_threads()),
         )
@@ -232,12 +228,12 @@ class Fused:
         that stood side by side in one tensor's rows do again.
         """
         (B, H, Q, C), (G, N) = query.shape, keys.shape[1:3]
-        d_context = _in_rows(d_context.to(query.dtype))
-        found = _laid_out_as(query, keys, values)
+        d_context = in_rows(d_context.to(query.dtype))
+        found = laid_out_as(query, keys, values)
         self._library.nmt_attention_backward(
-            *_heads(query, keys, values),
-            *(int(query.dtype == torch.bfloat16), weights.data_ptr(), d_context.data_ptr(), _strides(d_context)),
-            *(B, H, G, Q, N, C, C**-0.5, drop, *_heads(*found), torch.get_num_threads()),
+            *heads(query, keys, values),
+            *(int(query.dtype == torch.bfloat16), weights.data_ptr(), d_context.data_ptr(), strides(d_context)),
+            *(B, H, G, Q, N, C, C**-0.5, drop, *heads(*found), torch.get_num_threads()),
         )
         return found
 
@@ -355,54 +351,11 @@ class Fused:
         return dkeys, dv.sum(dim=0)
 
 
-def _in_rows(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 else x.contiguous()
-
-
-def _laid_out_as(query: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Room for numbers of these heads: slices of one tensor (B, positions, width) where they follow each other in its
-    rows.
-    """
-
-    def room(*parts: Tensor) -> list[Tensor]:
-        widths = [part.shape[1] * part.shape[3] for part in parts]
-        whole = parts[0].new_empty((parts[0].shape[0], parts[0].shape[2], sum(widths)))
-        return [
-            one.unflatten(-1, (part.shape[1], -1)).transpose(1, 2)
-            for one, part in zip(whole.split(widths, dim=-1), parts, strict=True)
-        ]
-
-    if not _follows(keys, values):
-        return room(query)[0], room(keys)[0], room(values)[0]
-    if _follows(query, keys):
-        q, k, v = room(query, keys, values)
-    else:
-        (q,), (k, v) = room(query), room(keys, values)
-    return q, k, v
-
-
-def _follows(first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors of heads lie side by side in the rows of one."""
-    return (
-        first.untyped_storage().data_ptr() == second.untyped_storage().data_ptr()
-        and first.stride() == second.stride()
-        and first.stride(1) == first.shape[3]
-        and second.storage_offset() - first.storage_offset() == first.shape[1] * first.shape[3]
-        and first.shape[2] == second.shape[2]
-    )
-
-
 def _typed(x: Tensor) -> tuple[int, int]:
+    """Address, and whether it is bfloat16; TypeError for a type that the functions do not know."""
+    if x.dtype not in (torch.float32, torch.bfloat16):
+        raise TypeError(f"float32 or bfloat16, not {x.dtype}")
     return x.data_ptr(), int(x.dtype == torch.bfloat16)
-
-
-def _strides(x: Tensor) -> _Strides:
-    return _Strides(x.stride(0), x.stride(1), x.stride(2))
-
-
-def _heads(*tensors: Tensor) -> list[object]:
-    assert all(x.stride(-1) == 1 for x in tensors)
-    return [part for x in tensors for part in (x.data_ptr(), _strides(x))]
 
 
 def _refuse(failed: int, *_: object) -> None:
@@ -443,6 +396,10 @@ def library() -> tuple[Fused | None, str]:
     if path is None:
         return None, why
     try:
-        return Fused(path), ""
+        parallel = ctypes.cast(ctypes.CDLL(None).GOMP_parallel, ctypes.c_void_p)
+    except AttributeError:  # such as on a Mac
+        return None, "the threads of this torch cannot be shared"
+    try:
+        return Fused(path, parallel), ""
     except (OSError, AttributeError) as error:
         return None, f"the library of fused.c cannot be loaded: {error}"

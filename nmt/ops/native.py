@@ -27,11 +27,7 @@ import torch
 from torch import Tensor
 
 from nmt.ops import native_build
-
-
-class _Strides(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in ("batch", "head", "position")]
-
+from nmt.ops.heads import Strides, strides
 
 _P, _N = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS = {
@@ -50,9 +46,9 @@ _ARGUMENTS = {
     "nmt_gru_state": [_P, _N, _P, _P, _P, _N, _N, _P],
     "nmt_gru": [_P, _N, _P, _P, _P, _N, _P, _N, _N, _P],
     "nmt_choose": [*[_P] * 6, *[_N] * 7, ctypes.c_int, *[_P] * 10],
-    "nmt_additive": [*[_P, _Strides] * 3, _P, _P, *[_N] * 5, _P, _P],
+    "nmt_additive": [*[_P, Strides] * 3, _P, _P, *[_N] * 5, _P, _P],
     "nmt_attend": [
-        *[_P, _Strides] * 4,
+        *[_P, Strides] * 4,
         _N,
         *[_P, _N, _N, _N],
         _P,
@@ -176,7 +172,7 @@ class Native:
         (B, Q, A), (N, C) = query.shape, values.shape[1:]
         keep = keep.contiguous()
         weights, out = query.new_empty((B, Q, N)), query.new_empty((B, Q, C))
-        lying = [(x.data_ptr(), _Strides(x.stride(0), 0, x.stride(1))) for x in (query, keys, values)]
+        lying = [(x.data_ptr(), Strides(x.stride(0), 0, x.stride(1))) for x in (query, keys, values)]
         self._library.nmt_additive(
             *(part for one in lying for part in one),
             *(v.data_ptr(), keep.data_ptr(), B, Q, N, A, C, weights.data_ptr(), out.data_ptr()),
@@ -274,10 +270,10 @@ class Native:
         G, N = keys.shape[1:3]
         assert query.stride(-1) == keys.stride(-1) == values.stride(-1) == 1
         weights, out = query.new_empty((B, H, Q, N)), query.new_empty((B, Q, H, C))
-        seen, seen_key, mask = _Strides(0, 0, 0), 0, None
+        seen, seen_key, mask = Strides(0, 0, 0), 0, None
         if keep is not None:
             wide = keep.expand(B, keep.shape[1], Q, N)
-            seen = _Strides(wide.stride(0), 0 if wide.shape[1] == 1 else wide.stride(1), wide.stride(2))
+            seen = Strides(wide.stride(0), 0 if wide.shape[1] == 1 else wide.stride(1), wide.stride(2))
             seen_key, mask = wide.stride(3), wide.data_ptr()
         whose, between = (0, 0, 0), 0
         if writers is not None:
@@ -286,11 +282,11 @@ class Native:
             assert values.stride(3) == between
         self._library.nmt_attend(
             query.data_ptr(),
-            _strides(query),
+            strides(query),
             keys.data_ptr(),
-            _strides(keys),
+            strides(keys),
             values.data_ptr(),
-            _strides(values),
+            strides(values),
             mask,
             seen,
             seen_key,
@@ -330,10 +326,6 @@ class Tally:
     def found(self) -> tuple[Tensor, Tensor, Tensor]:
         """Values and ids (R, n), largest first and of equal ones the first, and the log of the sum of exp (R, 1)."""
         return self._values, self._ids, self._values[:, :1] + self._sums.log()
-
-
-def _strides(x: Tensor) -> _Strides:
-    return _Strides(x.stride(0), x.stride(1), x.stride(2))
 
 
 # --- in use -----------------------------------------------------------------------------------------------------------

@@ -14,12 +14,13 @@ def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float, dtype: torch.d
 
     gain, bias (D,); var without Bessel's correction.
     """
-    if x.dtype == gain.dtype == torch.float32 and torch.is_grad_enabled() and (fused := fused_for(x, gain)) is not None:
-        return _Fused.apply(x, gain, bias, eps, dtype, fused)  # pyright: ignore[reportReturnType]
+    known = dtype in (torch.float32, torch.bfloat16) and x.dtype == gain.dtype == torch.float32
+    if known and torch.is_grad_enabled() and (fused := fused_for(x, gain)) is not None:
+        return _FusedNorm.apply(x, gain, bias, eps, dtype, fused)  # pyright: ignore[reportReturnType]
     return F.layer_norm(x, gain.shape, gain, bias, eps).to(dtype)
 
 
-class _Fused(torch.autograd.Function):
+class _FusedNorm(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, gain: Tensor, bias: Tensor, eps: float, dtype: torch.dtype, fused: Fused

@@ -1,28 +1,21 @@
 """What a training on a CPU does between its products, compiled, against the plain forms in float64."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from nmt.commands.check_kernels import _batch, _fill
-from nmt.models.build import build_model
 from nmt.ops import additive_decoder, dot, dropout, gru
-from nmt.ops.choose import PLAIN
 from nmt.ops.cross_entropy import projected_cross_entropy
 from nmt.ops.fused import LONGEST, NONE, Drop, Fused, fused_for, library, using
 from nmt.ops.linear import linear, linear_relu
+from nmt.ops.norm import layer_norm
 from nmt.ops.parts import parts
-from nmt.recipe_file import load_recipe
-from nmt.training.loss import batch_loss
 
 FUSED = library()[0]
 pytestmark = pytest.mark.skipif(FUSED is None, reason="there is no C compiler here")
-RECIPES = Path(__file__).parents[2] / "recipes"
 TYPES = [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)]
 by_type = pytest.mark.parametrize(("dtype", "error"), TYPES, ids=["float32", "bfloat16"])
 
@@ -76,9 +69,28 @@ def compiled(form: Form) -> Form:
 def same(form: Form, inputs: Sequence[Tensor], dtype: torch.dtype, error: float) -> None:
     """Compiled in a type as plain in float64, of numbers that the type has."""
     rounded = [x.to(dtype) for x in inputs]
-    found, wanted = with_gradients(compiled(form), rounded), with_gradients(form, rounded, torch.float64)
+    near(with_gradients(compiled(form), rounded), with_gradients(form, rounded, torch.float64), error)
+
+
+def near(found: Sequence[Tensor], wanted: Sequence[Tensor], error: float) -> None:
+    """By the largest number of each."""
     for i, (a, b) in enumerate(zip(found, wanted, strict=True)):
+        a, b = a.detach().double(), b.detach()
         assert float((a - b).abs().max()) <= error * max(float(b.abs().max()), 1e-2), i
+
+
+def by_chance(zeroed: Tensor, p: float) -> None:
+    """Of (R, C): a share p of all, rows, columns and neighbours as likely as others and without knowing of each other,
+    within some five deviations.
+    """
+    zeroed, spread = zeroed.double(), (p * (1 - p)) ** 0.5
+    assert abs(float(zeroed.mean()) - p) < 5 * spread / zeroed.numel() ** 0.5 + 1e-5
+    for axis, n in enumerate(zeroed.shape):
+        means = zeroed.mean(axis)
+        assert float(means.std()) == pytest.approx(spread / n**0.5, rel=5 / (2 * len(means)) ** 0.5)
+    flat = (zeroed.flatten() - p) / spread
+    for apart in (1, 16, 32, zeroed.shape[1]):
+        assert abs(float((flat[apart:] * flat[:-apart]).mean())) < 5 / len(flat) ** 0.5, apart
 
 
 # --- attention --------------------------------------------------------------------------------------------------------
@@ -117,25 +129,79 @@ def test_attention_leaves_longer_sentences_and_masks_by_head_to_the_plain_form(
         dot.context(few, few, few, torch.ones(1, 2, 3, 3, dtype=torch.bool))
 
 
-def test_dropout_of_weights_is_the_same_on_the_way_back(fused: Fused) -> None:
+@by_type
+@pytest.mark.parametrize(("H", "G"), [(4, 4), (4, 2), (3, 1)])
+def test_attention_of_slices_of_one_tensor(H: int, G: int, dtype: torch.dtype, error: float) -> None:
+    """Whose gradient is the memory that those of the slices were written to."""
+    C, N = 12, 33
+    causal = torch.ones(N, N, dtype=torch.bool).tril()[None, None]
+
+    def form(qkv: Tensor) -> Tensor:
+        apart = zip(parts(qkv, [H * C, G * C, G * C]), (H, G, G), strict=True)
+        q, k, v = (x.unflatten(-1, (n, C)).transpose(1, 2) for x, n in apart)
+        return dot.context(q, k, v, causal)
+
+    same(form, [torch.randn(3, N, (H + 2 * G) * C)], dtype, error)
+
+
+LAYOUTS: dict[str, Form] = {
+    "positions first": lambda x: x.transpose(1, 2).contiguous().transpose(1, 2),
+    "numbers across": lambda x: x.mT.contiguous().mT,
+    "within wider rows": lambda x: torch.cat([x, x], -1)[..., : x.shape[-1]],
+    "one sentence for all": lambda x: x[:1].expand(x.shape),
+}
+
+
+@by_type
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.usefixtures("nothing_is_zero_by_chance")
+def test_heads_may_lie_anywhere_and_so_may_their_gradient(layout: str, dtype: torch.dtype, error: float) -> None:
+    lay = LAYOUTS[layout]
+    keep = (torch.arange(17) < torch.tensor([[17], [1], [9]]))[:, None, None]
+
+    def form(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return dot.context(lay(q), lay(k), lay(v), keep).mT
+
+    same(form, [torch.randn(3, 4, 6, 20), torch.randn(3, 2, 17, 20), torch.randn(3, 2, 17, 20)], dtype, error)
+
+
+@by_type
+@pytest.mark.parametrize(("H", "G", "N", "masked"), [(3, 3, 40, False), (4, 2, 33, True), (2, 1, 16, True)])
+def test_dropout_of_weights_is_the_same_on_the_way_back(
+    H: int, G: int, N: int, masked: bool, dtype: torch.dtype, error: float, fused: Fused
+) -> None:
     """With the identity for values the context is the weights as dropout leaves them."""
-    B, H, Q, N = 2, 3, 21, 40
-    query, keys = torch.randn(B, H, Q, N), torch.randn(B, H, N, N)
-    values = torch.eye(N).expand(B, H, N, N).contiguous()
-    drop = Drop.new(0.3)
-    seen, weights = fused.attention(query, keys, values, None, drop)
+    B, Q, drop = 2, 21, Drop.new(0.3)
+    query, keys, values = (torch.randn(shape).to(dtype) for shape in ((B, H, Q, N), (B, G, N, N), (B, G, N, N)))
+    keep = None
+    if masked:
+        keep = torch.rand(B, 1, Q, N) < 0.7
+        keep[..., 0] = True
+    identity = torch.eye(N, dtype=dtype).expand(B, G, N, N)
+    seen, weights = fused.attention(query, keys, identity, keep, drop)
     mask = (seen != 0).double() * drop.scale
-    assert 0.6 < float((seen != 0).double().mean()) < 0.8
-    torch.testing.assert_close(seen.double(), weights.double() * mask, rtol=1e-6, atol=1e-9)
-    values = torch.randn(B, H, N, N)
+    assert 0.6 < float((seen != 0)[weights > 0].double().mean()) < 0.8
+    near([seen], [weights.double() * mask], error)
     q, k, v = (x.double().requires_grad_() for x in (query, keys, values))
-    wanted = (((q * N**-0.5) @ k.transpose(-1, -2)).softmax(-1) * mask) @ v
-    context, weights = fused.attention(query, keys, values, None, drop)
-    torch.testing.assert_close(context.double(), wanted, rtol=0, atol=1e-5)
-    given = torch.randn(B, H, Q, N)
+    scores = (q * N**-0.5) @ k.repeat_interleave(H // G, 1).mT
+    if keep is not None:
+        scores = scores.masked_fill(~keep, float("-inf"))
+    wanted = (scores.softmax(-1) * mask) @ v.repeat_interleave(H // G, 1)
+    context, weights = fused.attention(query, keys, values, keep, drop)
+    given = torch.randn(B, H, Q, N).to(dtype)
     found = fused.attention_backward(query, keys, values, weights, given, drop)
-    for a, b in zip(found, torch.autograd.grad(wanted, (q, k, v), given.double()), strict=True):
-        torch.testing.assert_close(a.double(), b, rtol=0, atol=1e-5)
+    near([context, *found], [wanted, *torch.autograd.grad(wanted, (q, k, v), given.double())], error)
+
+
+@pytest.mark.parametrize("N", [16, 33, 64])
+def test_weights_are_dropped_by_chance(N: int, fused: Fused) -> None:
+    """The same for heads and sentences, and from one to the next."""
+    same_for_all = torch.zeros(8, 6, 40, N)
+    seen, _ = fused.attention(
+        same_for_all, torch.zeros(8, 6, N, N), torch.eye(N).expand(8, 6, N, N), None, Drop.new(0.2)
+    )
+    by_chance((seen == 0).reshape(-1, N), 0.2)
+    by_chance((seen == 0).reshape(8 * 6, -1), 0.2)
 
 
 def test_gradients_of_parts_of_one_tensor_are_parts_of_one(fused: Fused) -> None:
@@ -182,17 +248,32 @@ def test_linear_layers(
     same(form, inputs, dtype, 3 * error)
 
 
-def test_a_rectified_layer_drops_and_does_not_forget_what(fused: Fused) -> None:
-    x, weight, bias = torch.randn(40, 16), torch.randn(50, 16), torch.randn(50)
-    drop = partial(linear_relu, drop=0.25)
-    torch.manual_seed(3)
-    y, dx, *_ = with_gradients(compiled(drop), [x, weight, bias])
-    rectified = torch.relu(x @ weight.T + bias).double()
-    kept = y != 0
-    assert 0.7 < float(kept[rectified != 0].double().mean()) < 0.8
-    torch.testing.assert_close(y[kept], rectified[kept] / 0.75, rtol=1e-4, atol=1e-5)
-    wanted = (direction(y) * kept / 0.75) @ weight.double()
-    torch.testing.assert_close(dx, wanted, rtol=1e-4, atol=1e-4)
+@by_type
+@pytest.mark.parametrize("form", [linear, linear_relu])
+def test_rows_of_a_linear_layer_may_lie_anywhere(form: Form, dtype: torch.dtype, error: float) -> None:
+    """And the gradients of what it gives."""
+    x, weight = torch.randint(-3, 4, (6, 5, 20)).float(), torch.randint(-2, 3, (35, 20)).float()
+    same(
+        lambda x, weight, bias: form(x.transpose(0, 1), weight, bias).permute(2, 0, 1),
+        *([x, weight, torch.full((35,), 0.5)], dtype, 3 * error),
+    )
+
+
+@by_type
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_rectified_layer_drops_and_does_not_forget_what(bias: bool, dtype: torch.dtype, error: float) -> None:
+    inputs = [x.to(dtype) for x in (torch.randn(40, 16), torch.randn(50, 16), torch.randn(50))][: 3 if bias else 2]
+    found = with_gradients(compiled(partial(linear_relu, drop=0.25)), inputs)
+    kept = found[0] != 0
+    rectified = torch.relu(linear(*(x.double() for x in inputs)))
+    assert 0.7 < float(kept[rectified > 0].double().mean()) < 0.8
+    near(found, with_gradients(lambda *x: torch.relu(linear(*x)) * kept / 0.75, inputs, torch.float64), error)
+
+
+@pytest.mark.parametrize("width", [32, 33, 50])
+def test_a_rectified_layer_drops_by_chance(width: int) -> None:
+    weight = torch.zeros(width, 1, requires_grad=True)
+    by_chance(compiled(linear_relu)(torch.zeros(3000, 1), weight, torch.ones(width), 0.3) == 0, 0.3)
 
 
 # --- dropout ----------------------------------------------------------------------------------------------------------
@@ -205,16 +286,9 @@ def test_dropout_zeroes_its_share_and_scales_the_rest(p: float, dtype: torch.dty
     with using(FUSED):
         dropped = dropout.dropout(x, p)
     y = dropped.detach()
-    zeroed = (y == 0).double()
-    assert float(zeroed.mean()) == pytest.approx(p, abs=0.004)
+    by_chance(y == 0, p)
     assert y.max() == y[y > 0].min()
     assert float(y.max()) == pytest.approx(1 / (1 - p), rel=max(error, 1e-4))
-    # Rows, columns and neighbours are as likely as all others; neighbours do not know of each other.
-    for axis, n in ((0, 997), (1, 331)):
-        assert float(zeroed.mean(axis).std()) == pytest.approx((p * (1 - p) / n) ** 0.5, rel=0.2)
-    flat = zeroed.flatten() - zeroed.mean()
-    for apart in (1, 16, 32, 331):
-        assert abs(float((flat[apart:] * flat[:-apart]).mean())) < 0.004 * p * (1 - p) * 4
     (g,) = torch.autograd.grad(dropped, x, torch.ones_like(y))
     assert torch.equal(g, y), "the same mask on the way back"
 
@@ -227,6 +301,19 @@ def test_a_seed_gives_a_mask_again_and_the_next_draw_another(fused: Fused) -> No
         assert torch.equal(dropout.dropout(x, 0.5), first)
     both = ((first == 0) & (second == 0)).double().mean()
     assert 0.2 < float(both) < 0.3
+
+
+def test_what_lies_across_is_dropped_by_its_place(fused: Fused) -> None:
+    x = torch.randn(70, 33, requires_grad=True)
+    with using(fused):
+        torch.manual_seed(5)
+        y = dropout.dropout(x.T, 0.4)
+        torch.manual_seed(5)
+        assert torch.equal(dropout.dropout(x.T.contiguous(), 0.4), y)
+    given = torch.randn(70, 33)
+    (g,) = torch.autograd.grad(y.T, x, given)
+    assert torch.equal(g != 0, y.T != 0)
+    torch.testing.assert_close(g, (y.T != 0) * given / 0.6, rtol=1e-4, atol=0)
 
 
 def test_dropping_nearly_all_leaves_numbers(fused: Fused) -> None:
@@ -274,20 +361,26 @@ def test_bfloat16_is_rounded_as_torch_does(fused: Fused) -> None:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 1000])
 @pytest.mark.usefixtures("nothing_is_zero_by_chance")
-def test_cross_entropy(size: int, bias: bool, smoothing: float, dtype: torch.dtype, error: float) -> None:
+def test_cross_entropy(
+    size: int, bias: bool, smoothing: float, dtype: torch.dtype, error: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     targets = torch.randint(0, size, (70,))
 
     def form(features: Tensor, weight: Tensor, *own: Tensor) -> Tensor:
         return projected_cross_entropy(features, weight, own[0] if own else None, targets, smoothing)[0]
 
     inputs = [torch.randn(70, 20), torch.randn(size, 20), *([torch.randn(size)] if bias else [])]
+    monkeypatch.setattr("nmt.ops.cross_entropy.BLOCK", 30 * size)  # not all positions at once
     same(form, inputs, dtype, 3 * error)
 
 
+@by_type
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
-def test_a_logit_that_is_no_number_makes_the_loss_none(fused: Fused, wrong: float) -> None:
+def test_a_logit_that_is_no_number_makes_the_loss_none(
+    wrong: float, dtype: torch.dtype, error: float, fused: Fused
+) -> None:
     for at in (0, 5, 36):
-        logits = torch.randn(3, 37)
+        logits = torch.randn(3, 37).to(dtype)
         logits[1, at] = wrong
         nll, mean = fused.cross_entropy_(logits, None, torch.tensor([1, 2, 3]), 0.1)
         assert torch.isfinite(nll).tolist() == torch.isfinite(mean).tolist() == [True, False, True]
@@ -306,6 +399,22 @@ def test_large_logits_and_certain_targets_keep_their_precision(fused: Fused) -> 
     nll, mean = fused.cross_entropy_(logits.clone(), None, targets, 0.0)
     torch.testing.assert_close(nll.double(), wanted[:, 0], rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(mean.double(), wanted.mean(-1), rtol=1e-6, atol=1e-6)
+
+
+@by_type
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_logits_of_ten_thousand_have_finite_losses_and_right_gradients(
+    smoothing: float, dtype: torch.dtype, error: float, fused: Fused
+) -> None:
+    R, V = 40, 333
+    logits, targets = (torch.randn(R, V) * 1e4).to(dtype), torch.randint(0, V, (R,))
+    wide = logits.double().requires_grad_()
+    log_p = wide.log_softmax(-1)
+    wanted = -log_p.gather(1, targets[:, None])[:, 0], -log_p.mean(-1)
+    loss = (1 - smoothing) * wanted[0] + smoothing * wanted[1]
+    nll, mean = fused.cross_entropy_(logits, None, targets, smoothing)
+    near([nll, mean], wanted, 1e-6)
+    near([logits], torch.autograd.grad(loss.sum(), wide), max(error, 1e-5))
 
 
 # --- recurrences ------------------------------------------------------------------------------------------------------
@@ -331,17 +440,19 @@ def test_a_scan_of_a_gru(after: bool, reverse: bool, H: int, dtype: torch.dtype,
 
 @by_type
 @pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("T", [1, 4])
 @pytest.mark.usefixtures("nothing_is_zero_by_chance")
-def test_the_decoder_with_additive_attention(after: bool, dtype: torch.dtype, error: float) -> None:
-    T, B, S, H, A = 4, 3, 7, 18, 21
+def test_the_decoder_with_additive_attention(T: int, after: bool, dtype: torch.dtype, error: float) -> None:
+    B, S, H, A = 3, 7, 18, 21
     keep = torch.arange(S) < torch.tensor([7, 1, 4])[:, None]
-    shapes = (T, B, 3 * H), (B, H), (B, S, A), (B, S, 3 * H), (A, H), (A,), (2 * H, H), (H, H)
+    shapes = (T, B, 3 * H), (B, H), (B, S, A + 3), (B, S, 3 * H), (A, H), (A,), (2 * H, H), (H, H)
     inputs = [torch.randn(shape) * (shape[-1] ** -0.5 if len(shape) == 2 else 1) for shape in shapes]
 
     def form(
         x: Tensor, s0: Tensor, keys: Tensor, values: Tensor, W_a: Tensor, v: Tensor, U_zr: Tensor, U: Tensor, *u: Tensor
     ) -> Tensor:
         s0 = s0.to(torch.promote_types(s0.dtype, torch.float32))
+        keys = keys[..., :A]  # beside other numbers
         states, weights = additive_decoder.decode(x, s0, keys, values, keep, W_a, v, U_zr, U, u[0] if u else None)
         return torch.cat([states.flatten(), weights.flatten()])
 
@@ -400,22 +511,67 @@ def test_the_number_of_threads_changes_no_byte(fused: Fused) -> None:
             assert torch.equal(a, b), i
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("en-fr-*.yaml")))
-def test_models_have_the_loss_and_gradients_of_plain_float64(name: str) -> None:
-    """At their recipe's sizes but for the vocabulary; without dropout, whose masks differ."""
-    model = build_model(load_recipe(RECIPES / f"{name}.yaml").model, 60, 60)
-    _fill(model)
-    model.eval()
-    batch = _batch(5, 9, torch.device("cpu"))
+def of_looks(T: int, B: int, N: int, A: int) -> Form:
+    keep = torch.arange(N) < torch.arange(B)[:, None] % N + 1
 
-    def run(passes: Fused | None) -> list[Tensor]:
-        model.use(replace(PLAIN, passes=passes))
-        loss = batch_loss(model, batch, 0.1)
-        found = torch.autograd.grad(loss.smoothed, list(model.parameters()))
-        return [x.detach().double() for x in (loss.smoothed, loss.nll, *found)]
+    def form(
+        x: Tensor, s0: Tensor, keys: Tensor, values: Tensor, W_a: Tensor, v: Tensor, U_zr: Tensor, U: Tensor
+    ) -> Tensor:
+        states, looks = additive_decoder.decode(x, s0.float(), keys, values, keep, W_a, v, U_zr, U)
+        return torch.cat([states.flatten(), looks.flatten()])
 
-    found = run(FUSED)
-    model.double()
-    model.compute_dtype = torch.float64
-    for a, b in zip(found, run(None), strict=True):
-        assert float((a - b).abs().max()) <= 1e-3 * max(float(b.abs().max()), 1e-6)
+    return form
+
+
+# More of each than one thread takes at a time.
+SHARED: dict[str, tuple[Form, list[tuple[int, ...]]]] = {
+    "attention": (lambda q, k, v: dot.context(q, k, v, None, 0.2), [(9, 4, 5, 20), (9, 2, 17, 20), (9, 2, 17, 20)]),
+    "linear": (linear, [(600, 20), (33, 20), (33,)]),
+    "linear_relu": (partial(linear_relu, drop=0.2), [(600, 20), (33, 20), (33,)]),
+    "dropout": (lambda x: dropout.dropout(x, 0.2), [(3, 33_333)]),
+    "add_dropped": (lambda x, y: dropout.add_dropped(x.float(), y, 0.2), [(3, 33_333), (3, 33_333)]),
+    "loss": (
+        lambda x, w, b: projected_cross_entropy(x, w, b, torch.arange(70) % 9, 0.1)[0],
+        [(70, 20), (99, 20), (99,)],
+    ),
+    "gru before": (lambda x, U_zr, U: gru.gru_scan(x, U_zr, U), [(3, 40, 63), (42, 21), (21, 21)]),
+    "gru after": (lambda x, U_zr, U, u: gru.gru_scan(x, U_zr, U, u_bias=u), [(3, 40, 63), (42, 21), (21, 21), (21,)]),
+    "looks": (
+        of_looks(3, 40, 9, 20),
+        [(3, 40, 63), (40, 21), (40, 9, 20), (40, 9, 63), (20, 21), (20,), (42, 21), (21, 21)],
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("name", SHARED)
+def test_threads_change_no_byte_of_what_comes_out_nor_of_its_gradients(
+    name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the passes alone: torch's own products keep theirs."""
+    form, shapes = SHARED[name]
+    inputs, found = [torch.randn(shape) for shape in shapes], list[list[Tensor]]()
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda n=threads: n)
+        torch.manual_seed(4)
+        found.append(with_gradients(compiled(form), inputs, dtype))
+    for other in found[1:]:
+        for i, (a, b) in enumerate(zip(found[0], other, strict=True)):
+            assert torch.equal(a, b), i
+
+
+def test_types_and_shapes_that_it_is_not_for_are_left_to_the_plain_form_or_refused(fused: Fused) -> None:
+    q, k, x, g = torch.randn(2, 2, 5, 8), torch.randn(2, 2, 6, 8), torch.randn(4, 33), torch.ones(33)
+    with using(fused):
+        with pytest.raises(RuntimeError):
+            dot.context(q.bfloat16(), k, k, None)
+        with pytest.raises(RuntimeError):
+            dot.context(q, k, torch.randn(2, 2, 6, 12), None)
+        wanted = torch.nn.functional.layer_norm(x, (33,))
+        for dtype in (torch.float64, torch.float16):
+            assert torch.equal(layer_norm(x, g, torch.zeros(33), 1e-5, dtype), wanted.to(dtype))
+    with pytest.raises(TypeError, match="not torch.float16$"):
+        fused.drop(x, NONE, torch.float16)
+    few = torch.tensor([1, 2, 3, 0])
+    nll = fused.cross_entropy_(x.clone(), None, few.int(), 0.0)[0]
+    assert torch.equal(nll, fused.cross_entropy_(x.clone(), None, few, 0.0)[0])

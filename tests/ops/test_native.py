@@ -2,6 +2,8 @@
 no numbers; and it is made once, for this processor, or says why it is not.
 """
 
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.ops import additive, dot, gru, lstm, native_build, top
+from nmt.ops import additive, dot, fused, gru, lstm, native_build, top
 from nmt.ops.native import Native, library, native_for, using
 
 SIZES = [1, 2, 15, 16, 17, 63, 64, 65, 129, 1000]
@@ -297,34 +299,79 @@ def test_they_are_in_use_only_for_float32_without_gradients(made: Native) -> Non
         assert native_for(x) is None
 
 
-def test_it_is_compiled_once_and_kept(made: Native, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# --- both libraries, this one and that of ops/fused.py ----------------------------------------------------------------
+
+MAKERS = {"native": library, "fused": fused.library}
+each_library = pytest.mark.parametrize("name", MAKERS)
+
+
+@each_library
+@pytest.mark.usefixtures("made")
+def test_it_is_compiled_once_and_kept(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert library.__wrapped__()[0] is not None
+    make = MAKERS[name].__wrapped__
+    assert make()[0] is not None
     kept = list((tmp_path / "nmt").iterdir())
-    assert [path.suffix for path in kept] == [".so"]
+    assert [(path.name.split("-")[0], path.suffix) for path in kept] == [(name, ".so")]
     monkeypatch.setattr(native_build, "_compile", lambda *_: pytest.fail("it was there"))
-    assert library.__wrapped__()[0] is not None
+    assert make()[0] is not None
     assert list((tmp_path / "nmt").iterdir()) == kept
 
 
-def test_where_it_cannot_be_it_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changes_makes_its_own_libraries_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file that is included is known to be: a library never outlives its source."""
+    folder = Path(native_build.__file__).parent
+    for path in (*folder.glob("*.c"), *folder.glob("*.h")):
+        shutil.copy(path, tmp_path)
+    monkeypatch.setattr(native_build, "__file__", str(tmp_path / "native_build.py"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/cc")
+    monkeypatch.setattr(native_build, "_compile", lambda compiler, source, path: path.touch())
+
+    def files() -> dict[str, Path | None]:
+        return {name: native_build.library_file(name)[0] for name in MAKERS}
+
+    before = files()
+    assert None not in before.values()
+    assert files() == before
+    for name in MAKERS:
+        included = [f"{name}.c", *re.findall('#include "(.*)"', (tmp_path / f"{name}.c").read_text())]
+        assert len(included) > 3
+        for part in included:
+            with (tmp_path / part).open("a") as source:
+                source.write("/* */")
+            after = files()
+            assert after[name] != before[name], part
+            before = after
+
+
+@each_library
+def test_where_it_cannot_be_it_says_why(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = MAKERS[name].__wrapped__
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("NMT_NATIVE", "0")
-    assert library.__wrapped__() == (None, "NMT_NATIVE is 0")
+    assert make() == (None, "NMT_NATIVE is 0")
     monkeypatch.delenv("NMT_NATIVE")
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr("shutil.which", lambda name: None)
-    assert library.__wrapped__() == (None, "there is no C compiler here; install gcc or clang")
+    assert make() == (None, "there is no C compiler here; install gcc or clang")
     monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/false")
 
     def fails(*_: object, **__: object) -> None:
-        raise subprocess.CalledProcessError(1, "cc", stderr="native.c:1: no")
+        raise subprocess.CalledProcessError(1, "cc", stderr=f"{name}.c:1: no")
 
     monkeypatch.setattr(subprocess, "run", fails)
-    found, why = library.__wrapped__()
-    assert found is None
-    assert why == "/usr/bin/false made no library of native.c: native.c:1: no"
+    assert make() == (None, f"/usr/bin/false made no library of {name}.c: {name}.c:1: no")
     assert list((tmp_path / "nmt").iterdir()) == []
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert library.__wrapped__()[0] is None
+    assert make()[0] is None
+
+
+@each_library
+def test_a_file_that_is_no_library_is_none(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / f"{name}.so").write_text("no library")
+    monkeypatch.setattr(native_build, "library_file", lambda name: (tmp_path / f"{name}.so", ""))
+    found, why = MAKERS[name].__wrapped__()
+    assert found is None
+    assert why.startswith(f"the library of {name}.c cannot be loaded: ")

@@ -30,6 +30,11 @@ def nothing() -> nullcontext[None]:
     return nullcontext()
 
 
+def without_libraries() -> Any:
+    """Nothing is compiled."""
+    return patch.dict(os.environ, NMT_NATIVE="0")
+
+
 def log_every(updates: int) -> Any:
     """Logs more often than a real training."""
     return patch.object(trainer, "LOG_EVERY", updates)

@@ -14,6 +14,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from nmt.ops.fused import library
 from nmt.training.checkpoint import saved_updates
 from tests.training.several import said, start, wait
 from tests.training.test_stopping import assert_finite_on_disk, until_hanging
@@ -192,6 +193,15 @@ def test_processes_of_different_recipes_are_refused(warm: Warm, tmp_path: Path) 
     assert wait(processes) == [5, 5]
     assert said(processes).count("error: ") == 1
     assert "have not the same recipe\n  every machine needs the same recipe, text and versions\n" in said(processes)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif(library()[0] is None, reason="there is no C compiler here")
+def test_processes_of_different_passes_are_refused(warm: Warm, tmp_path: Path) -> None:
+    processes = start(warm, write(tmp_path, parts()), 2, TRAIN, meddle={1: ["without_libraries"]})
+    assert wait(processes) == [5, 5]
+    assert said(processes).count("error: ") == 1
+    assert "have not the same kernels\n" in said(processes)
     assert not (tmp_path / "runs").exists()
 
 

@@ -21,6 +21,7 @@ import pytest
 
 from nmt import durable
 from nmt.commands import prepare
+from nmt.ops.fused import library
 from nmt.training import checkpoint
 from tests.training.tiny import TRAIN, events, recipe, result, write
 from tests.training.warm import Warm, environment
@@ -279,6 +280,41 @@ def test_killed_twice_every_kind_of_training_ends_with_the_same_bytes(
     assert checkpoint.saved_updates(tmp_path / "runs" / "tiny") == [3]
     kill_when_saved(warm, tmp_path, 9)
     assert finish(warm, tmp_path) == whole.result
+
+
+# What changes on the way.
+
+WITHOUT = {"NMT_NATIVE": "0"}
+
+
+@pytest.mark.skipif(library()[0] is None, reason="there is no C compiler here")
+@pytest.mark.parametrize(
+    ("before", "after", "was"), [(WITHOUT, {}, "plain"), ({}, WITHOUT, "fused"), ({}, {}, None)], ids=str
+)
+def test_going_on_with_other_passes_is_a_warning_and_ends_with_other_bytes(
+    before: Mapping[str, str],
+    after: Mapping[str, str],
+    was: str | None,
+    warm: Warm,
+    unbroken: Callable[..., Unbroken],
+    tmp_path: Path,
+) -> None:
+    process = warm.start(write(tmp_path, recipe()), TRAIN, before, ["kill_when_saved", 6])
+    assert process.wait() == KILLED, process.stderr
+    assert "warning: so far" not in process.stderr
+    for _ in range(2):  # going on once more is no change
+        process = warm.start(tmp_path, TRAIN, after)
+        assert process.wait() == 0, process.stderr
+        warned = [line for line in process.stderr.splitlines() if line.startswith("warning: ")]
+        line = (
+            f"warning: so far passes was {was}: from here on results are as good, but not byte for byte those of an "
+            + "unbroken run"
+        )
+        assert warned == ([line] if was else [])
+        was = None
+    forms = ["plain" if env else "fused" for env in (before, after, after)]
+    assert [event["kernels"]["passes"] for event in events(tmp_path, "start")] == forms
+    assert (result(tmp_path) == unbroken(recipe()).result) == (before == after)
 
 
 # The same comparison with its guard removed.
