@@ -570,7 +570,7 @@ def test_types_and_shapes_that_it_is_not_for_are_left_to_the_plain_form_or_refus
         wanted = torch.nn.functional.layer_norm(x, (33,))
         for dtype in (torch.float64, torch.float16):
             assert torch.equal(layer_norm(x, g, torch.zeros(33), 1e-5, dtype), wanted.to(dtype))
-    with pytest.raises(TypeError, match="not torch.float16$"):
+    with pytest.raises(TypeError, match=r"not torch\.float16$"):
         fused.drop(x, NONE, torch.float16)
     few = torch.tensor([1, 2, 3, 0])
     nll = fused.cross_entropy_(x.clone(), None, few.int(), 0.0)[0]
