@@ -190,7 +190,8 @@ def quality(result: Result) -> str:
     table = [["system", f"minutes to BLEU {target}", "updates", "best BLEU seen", "settings", "version"]]
     for course in sorted(result["courses"], key=lambda c: c["seconds"] or float("inf")):
         at = next((one["updates"] for one in course["reached"] if one["seconds"] == course["seconds"]), None)
-        minutes = f"{course['seconds'] / 60:.1f}" if course["seconds"] else "not reached"
+        last = f"not by {course['reached'][-1]['seconds'] / 60:.1f}" if course["reached"] else "not reached"
+        minutes = f"{course['seconds'] / 60:.1f}" if course["seconds"] else last
         best = max((one["bleu"] for one in course["reached"]), default=0.0)
         told = [course["settings"], course["version"]]
         table.append([course["system"], minutes, f"{at:,}" if at else "", f"{best:.2f}", *told])

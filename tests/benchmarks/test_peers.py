@@ -191,7 +191,7 @@ def test_minutes_to_quality_are_listed_the_fastest_first() -> None:
     ]
     table = page.quality({"settings": {**SETTINGS, "target": 50.0}, "courses": courses}).splitlines()
     assert table[0].startswith("| system | minutes to BLEU 50 |")
-    assert table[2:4] == ["| nmt | 2.0 | 200 | 50.50 | s | 1 |", "| never | not reached |  | 40.00 | s | 1 |"]
+    assert table[2:4] == ["| nmt | 2.0 | 200 | 50.50 | s | 1 |", "| never | not by 1.0 |  | 40.00 | s | 1 |"]
 
 
 def test_the_first_that_is_at_the_mark_counts() -> None:
