@@ -273,7 +273,7 @@ def _heads(layer: SelfAttention, rows: int, width: int, dtype: torch.dtype, devi
 def _with_gradients(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
     """What a function of the inputs gives, and its gradients in them for one direction, the same every time."""
     out = function(*inputs)
-    direction = torch.arange(out.numel(), device=out.device).view(out.shape).float().sin().to(out.dtype)
+    direction = torch.arange(out.numel(), device=out.device).view(out.shape).float().cos().to(out.dtype)
     gradients = torch.autograd.grad(out, inputs, direction, allow_unused=True)
     return [out.detach(), *(g for g in gradients if g is not None)]
 

@@ -95,3 +95,10 @@ def test_a_gradient_that_is_not_a_number_is_found(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(command, "cases", lambda *_: [Case("it", lambda: right, lambda: wrong)])
     with pytest.raises(EnvironmentFault, match="the fast form of it is wrong by nan here"):
         check_kernels(recipe(*BAHDANAU), "cpu")
+
+
+def test_the_gradients_of_a_loss_are_compared_too() -> None:
+    """A scalar has but one direction, and it is not 0."""
+    x = torch.tensor([2.0, 3.0], requires_grad=True)
+    loss, gradient = command._with_gradients(lambda x: (x * x).sum(), [x])
+    assert (float(loss), gradient.tolist()) == (13.0, [4.0, 6.0])
