@@ -265,7 +265,7 @@ def measured(bench: Bench, device: torch.device, seconds: float, compiled: bool)
 
 def _with_gradients(function: Function, inputs: Sequence[Tensor]) -> list[Tensor]:
     out = function(*inputs)
-    direction = torch.arange(out.numel(), device=out.device).view(out.shape).float().sin().to(out.dtype)
+    direction = torch.arange(out.numel(), device=out.device).view(out.shape).float().cos().to(out.dtype)
     return [out.detach(), *torch.autograd.grad(out, inputs, direction)]
 
 
