@@ -3,10 +3,6 @@
    A head's queries, keys and values are copied side by side in float32, rows made up with zeros to a multiple of 16, and
    all products are made from there: they are small enough to stay in a core's own cache. */
 
-typedef struct {
-    int64_t batch, head, position;
-} Strides;
-
 /* out (R, W) = or += A (R, K) times B (K, W), W a multiple of 16. A's row r and column k lie at r * row + k * column,
    B's rows W apart and out's too. */
 INLINE void tile(const float *a, int64_t row, int64_t column, const float *b, int64_t width, int64_t K, float *out,

@@ -3,13 +3,6 @@
 
    A step's sums lie in rows of 3H float32, z, r and n, `row` numbers apart; h and the like are (B, H) float32. */
 
-INLINE V logistic(V x)
-{
-    const VI sign = (VI){0} + INT32_MIN;
-    V e = exponential((V)((VI)x | sign)), large = all(1.0f) / (all(1.0f) + e);
-    return either(x < all(0.0f), e * large, large);
-}
-
 typedef struct {
     float *parts;
     int64_t row, H, h_row, share_row;

@@ -149,10 +149,6 @@ void nmt_requantize(float *y, int64_t R, int64_t O, const float *scales, const f
 
 /* --- attention ---------------------------------------------------------------------------------------------------- */
 
-typedef struct {
-    int64_t batch, head, position;
-} Strides;
-
 /* One position of keys or values, new (B, G, K, C), into the room of a cache. */
 void nmt_store(float *room, int64_t room_batch, int64_t room_head, int64_t room_position, const int64_t *rows,
                int64_t position, const float *new, int64_t new_batch, int64_t new_head, int64_t new_beam,

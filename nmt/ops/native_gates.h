@@ -3,14 +3,6 @@
 /* All H units, sixteen at once: those from `at` on, `left` of them. */
 #define EACH(H) for (int64_t at = 0, left; at < (H) && (left = (H) - at < WIDTH ? (H) - at : WIDTH); at += WIDTH)
 
-/* 1 / (1 + e^-x), from e^-|x| so that nothing overflows. */
-static inline V logistic(V x)
-{
-    const VI sign = (VI){0} + INT32_MIN;
-    V e = exponential((V)((VI)x | sign)), large = all(1.0f) / (all(1.0f) + e);
-    return either(x < all(0.0f), e * large, large);
-}
-
 static inline V take(const float *x, int64_t n) { return n == WIDTH ? load(x) : load_some(x, n, 0.0f); }
 static inline void give(float *x, V v, int64_t n)
 {

@@ -1,5 +1,5 @@
 /* Sixteen numbers at once, with the vector types that gcc and clang share, which they turn into what the processor has;
-   and exp, tanh and the largest of many. What native.c and fused.c are written with. */
+   and exp, tanh, the logistic function and the largest of many. What native.c and fused.c are written with. */
 
 #include <math.h>
 #include <stdint.h>
@@ -119,6 +119,14 @@ static inline V hyperbolic_tangent(V x)
     return (V)((VI)t | ((VI)x & sign));
 }
 
+/* 1 / (1 + e^-x), from e^-|x| so that nothing overflows. */
+static inline V logistic(V x)
+{
+    const VI sign = (VI){0} + INT32_MIN;
+    V e = exponential((V)((VI)x | sign)), large = all(1.0f) / (all(1.0f) + e);
+    return either(x < all(0.0f), e * large, large);
+}
+
 static inline float largest_of(const float *x, int64_t n)
 {
     V found = all(-INFINITY);
@@ -127,3 +135,8 @@ static inline float largest_of(const float *x, int64_t n)
     if (i < n) found = larger(load_some(x + i, n - i, -INFINITY), found);
     return largest_lane(found);
 }
+
+/* Numbers from one sentence, head or position of a tensor to the next: Strides of ops/heads.py. */
+typedef struct {
+    int64_t batch, head, position;
+} Strides;
