@@ -5,10 +5,11 @@ Casting all of them again at every step of a search reads and writes more than i
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
+
+from nmt.ops.in_use import InUse
 
 
 class Casts:
@@ -25,11 +26,8 @@ class Casts:
     @contextmanager
     def using(self) -> Iterator[None]:
         """While it lasts, `as_type` takes these in this thread, outside autograd."""
-        token = _ACTIVE.set(self)
-        try:
+        with _ACTIVE.using(self):
             yield
-        finally:
-            _ACTIVE.reset(token)
 
     def of(self, parameter: Tensor, dtype: torch.dtype) -> Tensor:
         """A parameter, or a part of one, in this type."""
@@ -42,12 +40,12 @@ class Casts:
         return found
 
 
-_ACTIVE: ContextVar[Casts | None] = ContextVar("casts", default=None)
+_ACTIVE = InUse[Casts]("casts")
 
 
 def as_type(parameter: Tensor, dtype: torch.dtype) -> Tensor:
     """The parameter in this type."""
     if parameter.dtype == dtype:
         return parameter
-    casts = _ACTIVE.get()
+    casts = _ACTIVE.now()
     return parameter.to(dtype) if casts is None or torch.is_grad_enabled() else casts.of(parameter, dtype)

@@ -18,9 +18,6 @@ not those of the plain form. The C compiler of the machine makes the library, as
 """
 
 import ctypes
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +26,7 @@ from torch import Tensor
 
 from nmt.ops import native_build
 from nmt.ops.heads import Strides, heads, in_rows, laid_out_as, strides
+from nmt.ops.in_use import InUse
 
 _LEVELS = 1 << 16
 _ROWS = 256
@@ -365,22 +363,14 @@ def _refuse(failed: int, *_: object) -> None:
 
 # --- in use -----------------------------------------------------------------------------------------------------------
 
-_ACTIVE: ContextVar[Fused | None] = ContextVar("fused", default=None)
-
-
-@contextmanager
-def using(fused: Fused | None) -> Iterator[None]:
-    """While it lasts, the plain forms hand over to these in this thread."""
-    token = _ACTIVE.set(fused)
-    try:
-        yield
-    finally:
-        _ACTIVE.reset(token)
+_ACTIVE = InUse[Fused]("fused")
+using = _ACTIVE.using
+"""While it lasts, the plain forms hand over to these in this thread."""
 
 
 def fused_for(*tensors: Tensor) -> Fused | None:
     """The functions in use, where they are for all of these tensors; else None."""
-    fused = _ACTIVE.get()
+    fused = _ACTIVE.now()
     if fused is None:
         return None
     for x in tensors:

@@ -17,9 +17,6 @@ wanted, in half a second, for this very processor; it is kept in the user's cach
 """
 
 import ctypes
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
@@ -28,6 +25,7 @@ from torch import Tensor
 
 from nmt.ops import native_build
 from nmt.ops.heads import Strides, strides
+from nmt.ops.in_use import InUse
 
 _P, _N = ctypes.c_void_p, ctypes.c_int64
 _ARGUMENTS = {
@@ -330,22 +328,14 @@ class Tally:
 
 # --- in use -----------------------------------------------------------------------------------------------------------
 
-_ACTIVE: ContextVar[Native | None] = ContextVar("native", default=None)
-
-
-@contextmanager
-def using(native: Native | None) -> Iterator[None]:
-    """While it lasts, the plain forms hand over to these in this thread."""
-    token = _ACTIVE.set(native)
-    try:
-        yield
-    finally:
-        _ACTIVE.reset(token)
+_ACTIVE = InUse[Native]("native")
+using = _ACTIVE.using
+"""While it lasts, the plain forms hand over to these in this thread."""
 
 
 def native_for(*tensors: Tensor) -> Native | None:
     """The functions in use, where they are for all of these tensors; None else, or under autograd."""
-    native = _ACTIVE.get()
+    native = _ACTIVE.now()
     if native is None or torch.is_grad_enabled():
         return None
     for x in tensors:

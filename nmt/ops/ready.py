@@ -12,7 +12,6 @@ batch changes nothing. Sums of products are exact there (32 bits); scales, bias 
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import cache
 from typing import Literal
 
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.errors import EnvironmentFault
+from nmt.ops.in_use import InUse
 from nmt.ops.native import library, native_for, using
 from nmt.ops.top import Survey
 from nmt.processor import facts
@@ -79,12 +79,8 @@ class Ready:
     @contextmanager
     def using(self) -> Iterator[None]:
         """While it lasts, `ops.linear` takes these in this thread, outside autograd."""
-        token = _ACTIVE.set(self)
-        try:
-            with using(self.native):
-                yield
-        finally:
-            _ACTIVE.reset(token)
+        with _ACTIVE.using(self), using(self.native):
+            yield
 
     def product(self, x: Tensor, matrix: Tensor, bias: Tensor | None, relu: bool = False) -> Tensor | None:
         """x (..., I) times matrix (O, I) transposed, plus bias (O,), or what of it is above 0; None where the matrix is
@@ -174,30 +170,30 @@ class Ready:
         return found
 
 
-_ACTIVE: ContextVar[Ready | None] = ContextVar("ready", default=None)
+_ACTIVE = InUse[Ready]("ready")
 
 
 def ready_rectified(x: Tensor, inner: nn.Linear, outer: nn.Linear) -> Tensor | None:
     """By the matrices in use; None where none are, or as `Ready.rectified` says."""
-    ready = _ACTIVE.get()
+    ready = _ACTIVE.now()
     return None if ready is None or torch.is_grad_enabled() else ready.rectified(x, inner, outer)
 
 
 def ready_product(x: Tensor, matrix: Tensor, bias: Tensor | None, relu: bool = False) -> Tensor | None:
     """By the matrices in use; None where none are, or as `Ready.product` says."""
-    ready = _ACTIVE.get()
+    ready = _ACTIVE.now()
     return None if ready is None or torch.is_grad_enabled() else ready.product(x, matrix, bias, relu)
 
 
 def ready_listed(x: Tensor, matrix: Tensor, bias: Tensor | None, ids: Tensor, owners: Tensor) -> Tensor | None:
     """By what is in use; None where nothing is, or as `Ready.listed` says."""
-    ready = _ACTIVE.get()
+    ready = _ACTIVE.now()
     return None if ready is None or torch.is_grad_enabled() else ready.listed(x, matrix, bias, ids, owners)
 
 
 def ready_survey(x: Tensor, matrix: Tensor, bias: Tensor | None, n: int) -> Survey | None:
     """By the matrices in use; None where none are, or as `Ready.survey` says."""
-    ready = _ACTIVE.get()
+    ready = _ACTIVE.now()
     return None if ready is None or torch.is_grad_enabled() else ready.survey(x, matrix, bias, n)
 
 
