@@ -20,7 +20,7 @@ from benchmarks import machine, ours
 from benchmarks.peers import RESULTS
 from benchmarks.systems import Place, Theirs, installed
 from benchmarks.toolkits.text import write_text
-from benchmarks.toolkits.toolkit import FOREVER, Job
+from benchmarks.toolkits.toolkit import Job
 from benchmarks.watch import watch
 from nmt.commands.prepare import prepare
 from nmt.corpus.shards import Prepared
@@ -136,7 +136,7 @@ def _theirs(system: Theirs, recipe: Recipe, prepared: Prepared, place: Place, op
     job = Job("transformer", place.text, out, toolkit.python(system.root), place.threads, save_every=options.every)
     warm_up = options.peers_warm_up or getattr(train.schedule, "warmup_updates", 0) or job.warm_up
     job = replace(job, lr=options.peers_lr or train.lr, warm_up=warm_up)
-    job = replace(job, dropout=getattr(recipe.model, "dropout", job.dropout), updates=FOREVER)
+    job = replace(job, dropout=getattr(recipe.model, "dropout", job.dropout))
     batch = round(toolkit.batch["transformer"] * (train.tokens or 4096) / 4096)
     command = toolkit.train(job, batch)  # it may prepare the text: before the clock starts
     started = time.time()

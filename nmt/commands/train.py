@@ -114,7 +114,7 @@ def _train(
         publish = _publisher(run / "model.safetensors", recipe, prepared, lineage)
         trainer = Trainer(settled, model, prepared, run, device, reporter, publish, group)
         fixed = {**fixed_keys(settled), "data": lineage["data"], "parent": lineage["parent"]}
-        earlier = trainer.begin(fixed).get("kernels")
+        earlier = trainer.begin(fixed).get("kernels")  # None where this is a beginning
         if group.first:
             durable.write_file(run / "recipe.yaml", kept_recipe.encode())
         start = {
@@ -144,12 +144,12 @@ def _train(
         )
         for line in forms.lines():
             reporter.say(line)
-        now_and_then = [(name, form, (earlier or {}).get(name, "plain")) for name, form in forms.choice.forms.items()]
-        if earlier and (changed := [(name, then) for name, form, then in now_and_then if form != then]):
-            reporter.say(
-                f"warning: so far {changed[0][0]} was {changed[0][1]}: from here on results are as good, but not "
-                "byte for byte those of an unbroken run"
-            )
+        for name, form in forms.choice.forms.items() if earlier else ():
+            if (then := earlier.get(name, "plain")) != form:
+                reporter.say(
+                    f"warning: so far {name} was {then}: from here on results are as good, but not byte for byte those "
+                    "of an unbroken run"
+                )
         reason = trainer.run(request)
         reporter.live("")
         return _finish(trainer, recipe, prepared, run, reason, request)

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nmt.ops.fused import Drop, Fused, fused_for
-
-_LEVELS = 1 << 16
+from nmt.ops.fused import LEVELS, Drop, Fused, fused_for, zeroed_levels
 
 
 def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
@@ -58,7 +56,7 @@ class _AddDropped(torch.autograd.Function):
 
 def dropout_mask(x: Tensor, p: float) -> Tensor:
     """What dropout multiplies x with, on a CPU: 0, or the divisor's inverse, in the shape and dtype of x."""
-    zeroed = min(round(p * _LEVELS), _LEVELS - 1)  # p below 1 leaves something, however little
+    zeroed = zeroed_levels(p)
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
     bits = words.view(torch.int16)[: x.numel()].view(x.shape)  # uniform in -32768 .. 32767
-    return (bits >= zeroed - _LEVELS // 2).to(x.dtype).mul_(_LEVELS / (_LEVELS - zeroed))
+    return (bits >= zeroed - LEVELS // 2).to(x.dtype).mul_(LEVELS / (LEVELS - zeroed))

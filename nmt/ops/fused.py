@@ -28,12 +28,18 @@ from nmt.ops import native_build
 from nmt.ops.heads import Strides, heads, in_rows, laid_out_as, strides
 from nmt.ops.in_use import InUse
 
-_LEVELS = 1 << 16
+LEVELS = 1 << 16
+"""Of an element's random bits in dropout."""
 _ROWS = 256
 """Rows that are summed by themselves before their sums are."""
 
 LONGEST, WIDEST = 256, 256
 """Queries or keys of a sentence, and numbers of a head, that `attention` is for: more of them fill a core's cache."""
+
+
+def zeroed_levels(p: float) -> int:
+    """Of LEVELS, those that mean zero with probability p: p below 1 leaves something, however little."""
+    return min(round(p * LEVELS), LEVELS - 1)
 
 
 class Drop(ctypes.Structure):
@@ -51,11 +57,11 @@ class Drop(ctypes.Structure):
     @classmethod
     def new(cls, p: float) -> "Drop":
         """Of probability p, rounded to 1/65,536, with keys from torch's generator; p = 0 draws none."""
-        zeroed = min(round(p * _LEVELS), _LEVELS - 1)  # p below 1 leaves something, however little
+        zeroed = zeroed_levels(p)
         if not zeroed:
             return NONE
         keys = int(torch.empty((), dtype=torch.int64).random_(-(1 << 63), None)) & ((1 << 64) - 1)
-        return cls(keys & 0xFFFFFFFF, keys >> 32, zeroed, _LEVELS / (_LEVELS - zeroed))
+        return cls(keys & 0xFFFFFFFF, keys >> 32, zeroed, LEVELS / (LEVELS - zeroed))
 
 
 NONE = Drop(0, 0, 0, 1.0)
