@@ -114,7 +114,7 @@ def _train(
         publish = _publisher(run / "model.safetensors", recipe, prepared, lineage)
         trainer = Trainer(settled, model, prepared, run, device, reporter, publish, group)
         fixed = {**fixed_keys(settled), "data": lineage["data"], "parent": lineage["parent"]}
-        earlier = trainer.begin(fixed).get("kernels")  # None where this is a beginning
+        earlier = trainer.begin(fixed).get("kernels", forms.choice.forms)
         if group.first:
             durable.write_file(run / "recipe.yaml", kept_recipe.encode())
         start = {
@@ -144,7 +144,7 @@ def _train(
         )
         for line in forms.lines():
             reporter.say(line)
-        for name, form in forms.choice.forms.items() if earlier else ():
+        for name, form in forms.choice.forms.items():
             if (then := earlier.get(name, "plain")) != form:
                 reporter.say(
                     f"warning: so far {name} was {then}: from here on results are as good, but not byte for byte those "

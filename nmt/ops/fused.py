@@ -57,8 +57,7 @@ class Drop(ctypes.Structure):
     @classmethod
     def new(cls, p: float) -> "Drop":
         """Of probability p, rounded to 1/65,536, with keys from torch's generator; p = 0 draws none."""
-        zeroed = zeroed_levels(p)
-        if not zeroed:
+        if not (zeroed := zeroed_levels(p)):
             return NONE
         keys = int(torch.empty((), dtype=torch.int64).random_(-(1 << 63), None)) & ((1 << 64) - 1)
         return cls(keys & 0xFFFFFFFF, keys >> 32, zeroed, LEVELS / (LEVELS - zeroed))
