@@ -28,7 +28,7 @@ Path = tuple[str | int, ...]
 """The keys and list positions that lead to a value."""
 
 MAX_DEPTH = 20
-MAX_EVENTS = 20_000
+MAX_EVENTS = 10_000
 # ruamel scans a megabyte of comments in a third of a second, but of words in two, and a tag in quadratic time.
 MAX_CONTENT = 256 * 1024
 MAX_LINE = 8192
