@@ -6,7 +6,7 @@ from torch import Tensor
 
 from nmt.layers.cache import Ancestry
 from nmt.layers.multihead import CrossProjections, KeysValues, SelfProjections
-from nmt.layers.sight import Bounds, Keep, Within
+from nmt.layers.sight import Bounds, Keep, Within, mask
 from nmt.ops import linear_attention
 from nmt.ops.linear import wide
 from nmt.ops.linear_attention import Sums
@@ -32,17 +32,17 @@ class LinearSelfAttention(SelfProjections):
         self.causal = causal
 
     def forward(self, x: Tensor, keep: Keep, turn: Tensor | None = None) -> Tensor:
-        """x (B, Q, D), turn (Q, C / 2), keep (B, 1, 1, Q) or None for all, which it must be for causal -> (B, Q, D).
+        """x (B, Q, D), turn (Q, C / 2, 2), keep (B, 1, 1, Q) or None for all, which it must be for causal -> (B, Q, D).
 
-        With bounds of sentences turn is (L, C / 2), of the positions in a sentence.
+        With bounds of sentences turn is (L, C / 2, 2), of the positions in a sentence.
         """
         query, own = self.project(x)
         if not isinstance(keep, Within):
-            return self.merge(self._attend(query, own, keep, turn))
+            return self.merge(self._attend(query, own, mask(keep), turn))
         assert keep.apart is not None, "there are no scores to write out"
         where = keep.apart.queries
         own = KeysValues(take_apart(own.keys, where), take_apart(own.values, where))
-        context = self._attend(take_apart(query, where), own, keep.apart.keep, turn)
+        context = self._attend(take_apart(query, where), own, mask(keep.apart.keep), turn)
         return self.merge(put_together(context, where))
 
     def _attend(self, query: Tensor, own: KeysValues, keep: Tensor | None, turn: Tensor | None) -> Tensor:
@@ -80,7 +80,7 @@ class LinearCrossAttention(CrossProjections):
             return Summary(linear_attention.sums(own.keys, own.values, keep), own.keys)
         assert keep.apart is not None
         keys, values = take_apart(own.keys, keep.apart.keys), take_apart(own.values, keep.apart.keys)
-        return Summary(linear_attention.sums(keys, values, keep.apart.keep), keys)
+        return Summary(linear_attention.sums(keys, values, mask(keep.apart.keep)), keys)
 
     def forward(self, x: Tensor, seen: Summary, keep: Bounds) -> Tensor:
         """x (B, Q, D) -> (B, Q, D): what it costs does not depend on S. The sums know a mask `keep` already."""

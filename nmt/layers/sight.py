@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nmt.batch import Batch
-from nmt.ops import dot, masks, packed
+from nmt.ops import banded, dot, masks, packed
 from nmt.ops.choose import AttendPacked
 from nmt.ops.sentences import Places, places, put_together, take_apart
 
@@ -16,12 +16,23 @@ Pattern = Callable[[Tensor, Tensor], Tensor | None]
 
 
 @dataclass(frozen=True)
+class Band:
+    """Each query sees the keys at most `width` positions away, and with `causal` none that is later. keep (B, N) bool:
+    the keys that may be seen; None for all.
+    """
+
+    keep: Tensor | None
+    width: int
+    causal: bool
+
+
+@dataclass(frozen=True)
 class Apart:
-    """Where queries and keys are when sentences stand one a row, and the mask of what is seen there, None for all."""
+    """Where queries and keys are when sentences stand one a row, and what is seen there, None for all."""
 
     queries: Places
     keys: Places
-    keep: Tensor | None
+    keep: Tensor | Band | None
 
 
 @dataclass(frozen=True)
@@ -39,8 +50,14 @@ class Within:
 
 
 Bounds = Tensor | Within
-Keep = Bounds | None
-"""What an attention may see: a mask as in ops.dot.attend, the bounds of sentences, or everything."""
+Keep = Bounds | Band | None
+"""What an attention may see: a mask as in ops.dot.attend, the bounds of sentences, a band, or everything."""
+
+
+def mask(keep: Tensor | Band | None) -> Tensor | None:
+    """What may be seen, of an attention that has no bands."""
+    assert not isinstance(keep, Band), "a band is for scores that are written out"
+    return keep
 
 
 def attend(
@@ -56,13 +73,19 @@ def attend(
     in_rows: the form of packed.attend that runs where sentences stay in their rows.
     """
     if not isinstance(keep, Within):
-        return dot.context(query, keys, values, keep, drop)
+        return _context(query, keys, values, keep, drop)
     if keep.apart is None:
         return in_rows(query, keys, values, keep.query_segments, keep.key_segments, keep.causal, drop)
     apart = keep.apart
     keys, values = take_apart(keys, apart.keys), take_apart(values, apart.keys)
-    context = dot.context(take_apart(query, apart.queries), keys, values, apart.keep, drop)
+    context = _context(take_apart(query, apart.queries), keys, values, apart.keep, drop)
     return put_together(context, apart.queries)
+
+
+def _context(query: Tensor, keys: Tensor, values: Tensor, keep: Tensor | Band | None, drop: float) -> Tensor:
+    if isinstance(keep, Band):
+        return banded.context(query, keys, values, keep.keep, keep.width, keep.causal, drop)
+    return dot.context(query, keys, values, keep, drop)
 
 
 @dataclass(frozen=True)
@@ -71,7 +94,7 @@ class Sight:
     sentence, (N,) for all rows or (B, N).
     """
 
-    source: Bounds
+    source: Bounds | Band
     target: Keep
     across: Bounds
     src_positions: Tensor
@@ -83,19 +106,20 @@ def everything(queries: Tensor, keys: Tensor) -> None:
     del queries, keys
 
 
-def sight(batch: Batch, pattern: Pattern = everything, written_out: bool = True) -> Sight:
+def sight(batch: Batch, pattern: Pattern = everything, written_out: bool = True, window: int | None = None) -> Sight:
     """Of a batch in any layout. An attention that sums instead of writing out its scores (ops/linear_attention.py) has
-    sentences taken apart, and the order in its target from how it sums.
+    sentences taken apart, and the order in its target from how it sums. window: the width where the pattern is that of
+    a window, which is a band in long sentences.
     """
     if batch.src_segments is not None:
-        return _of_segments(batch, batch.src_segments, pattern, written_out)
+        return _of_segments(batch, batch.src_segments, pattern, written_out, window)
     device, keep = batch.src.device, batch.src_keep
     src, tgt = torch.arange(batch.src.shape[1], device=device), torch.arange(batch.tgt_in.shape[1], device=device)
-    own = of_target(tgt, pattern) if written_out else None
-    return Sight(of_source(keep, src, pattern), own, masks.padding(keep), src, tgt)
+    own = of_target(tgt, pattern, window) if written_out else None
+    return Sight(of_source(keep, src, pattern, window), own, masks.padding(keep), src, tgt)
 
 
-def _of_segments(batch: Batch, src: Tensor, pattern: Pattern, written_out: bool) -> Sight:
+def _of_segments(batch: Batch, src: Tensor, pattern: Pattern, written_out: bool, window: int | None) -> Sight:
     tgt, src_positions, tgt_positions = batch.tgt_segments, batch.src_positions, batch.tgt_positions
     assert tgt is not None
     assert src_positions is not None
@@ -105,15 +129,17 @@ def _of_segments(batch: Batch, src: Tensor, pattern: Pattern, written_out: bool)
     if batch.layout == "flat" or not written_out or pattern(at[:1], at[:1]) is not None:
         n = batch.sentences * batch.copies
         here, there = places(src, src_positions, n, len(at)), places(tgt, tgt_positions, n, len(then))
-        source = Apart(here, here, of_source(here.keep, at, pattern))
-        target = Apart(there, there, of_target(then, pattern) if written_out else None)
+        source = Apart(here, here, of_source(here.keep, at, pattern, window))
+        target = Apart(there, there, of_target(then, pattern, window) if written_out else None)
         across = Apart(there, here, masks.padding(here.keep))
     own = Within(src, src, False, source), Within(tgt, tgt, True, target), Within(tgt, src, False, across)
     return Sight(*own, src_positions, tgt_positions)
 
 
-def of_source(keep: Tensor, positions: Tensor, pattern: Pattern) -> Tensor:
-    """A source sentence's view of itself: keep (B, S), positions (S,) -> (B, 1, 1 or S, S)."""
+def of_source(keep: Tensor, positions: Tensor, pattern: Pattern, window: int | None = None) -> Tensor | Band:
+    """A source sentence's view of itself: keep (B, S), positions (S,) -> (B, 1, 1 or S, S); window as for `sight`."""
+    if window is not None and banded.pays(len(positions), window):
+        return Band(keep, window, causal=False)
     real, seen = masks.padding(keep), pattern(positions, positions)
     if seen is None:
         return real
@@ -121,7 +147,11 @@ def of_source(keep: Tensor, positions: Tensor, pattern: Pattern) -> Tensor:
     return (real & seen) | torch.eye(len(positions), dtype=torch.bool, device=keep.device)
 
 
-def of_target(positions: Tensor, pattern: Pattern) -> Tensor:
-    """A target sentence's view of itself, positions (T,): none of what is later -> (1, 1, T, T)."""
+def of_target(positions: Tensor, pattern: Pattern, window: int | None = None) -> Tensor | Band:
+    """A target sentence's view of itself, positions (T,): none of what is later -> (1, 1, T, T); window as for
+    `sight`.
+    """
+    if window is not None and banded.pays(len(positions), window):
+        return Band(None, window, causal=True)
     earlier, seen = masks.causal(len(positions), positions.device), pattern(positions, positions)
     return earlier if seen is None else earlier & seen

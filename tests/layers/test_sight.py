@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.batch import Batch, packed, padded, sentences
-from nmt.layers.sight import Keep, Pattern, Sight, Within, attend, everything, sight
-from nmt.ops import sparse
+from nmt.batch import PAD, Batch, packed, padded, sentences
+from nmt.layers.sight import Band, Keep, Pattern, Sight, Within, attend, everything, sight
+from nmt.ops import banded, sparse
 
 LENGTHS = ([4, 3, 6, 1], [2, 5, 3, 4])
 ROWS = {"rows": np.array([0, 1, 0, 1]), "flat": np.zeros(4, np.int64)}
@@ -102,3 +102,18 @@ def test_no_score_is_computed_between_sentences_of_a_flat_row() -> None:
     with Sizes():
         attend(q, k, v, looks.source)
     assert max(sizes) <= 4 * 6 * 6 < 16 * 16
+
+
+@pytest.mark.parametrize("layout", ["padded", "rows", "flat"])
+def test_a_window_in_long_sentences_is_a_band_that_sees_the_same(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One position is a block here, not sixty-four."""
+    given, found = batch(layout), list[Tensor]()
+    monkeypatch.setattr(banded, "LEAST", 1)
+    for looks in (sight(given, near), sight(given, near, window=1)):
+        for keep, tokens in ((looks.source, given.src), (looks.target, given.tgt_in)):
+            real = tokens != PAD
+            found.append(seen(keep, *tokens.shape, tokens.shape[1]) & real[:, :, None] & real[:, None])
+            alone = keep.apart.keep if isinstance(keep, Within) and keep.apart else keep
+            assert isinstance(alone, Band) == (len(found) > 2)
+    assert torch.equal(found[0], found[2])
+    assert torch.equal(found[1], found[3])
