@@ -3,7 +3,8 @@
 from torch import Tensor, nn
 
 from nmt.layers.weight_norm import WeightNormLinear
-from nmt.ops.convolution import gate, windows
+from nmt.ops.convolution import windows
+from nmt.ops.gated import glu
 
 
 class GatedConvolution(nn.Module):
@@ -29,4 +30,4 @@ class GatedConvolution(nn.Module):
 
     def of_windows(self, x: Tensor) -> Tensor:
         """Windows (..., k * I) -> (..., O) float32."""
-        return gate(self.linear(x))
+        return glu(self.linear(x))

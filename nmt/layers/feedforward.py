@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt.ops.dropout import dropout
+from nmt.ops.gated import swiglu
 from nmt.ops.linear import linear, linear_relu
 from nmt.ops.ready import ready_rectified
 
@@ -54,5 +55,4 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., D) -> (..., D) in its dtype."""
-        gate, value = linear(x, self.inner.weight).chunk(2, dim=-1)  # (..., M)
-        return linear(F.silu(gate) * value, self.outer.weight)
+        return linear(swiglu(linear(x, self.inner.weight)), self.outer.weight)

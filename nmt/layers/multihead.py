@@ -12,25 +12,14 @@ from nmt.layers.cache import Ancestry, Cache, Sources
 from nmt.layers.sight import Keep, attend
 from nmt.ops import dot
 from nmt.ops.choose import PLAIN, Kernels
-from nmt.ops.linear import linear, wide
+from nmt.ops.linear import linear
 from nmt.ops.native import native_for
-from nmt.ops.parts import parts
-from nmt.ops.rope import rotate
-
-
-def split_heads(x: Tensor, n_heads: int) -> Tensor:
-    """(B, Q, H * C) -> (B, H, Q, C)."""
-    return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)
+from nmt.ops.projected import EPS, Group, heads
 
 
 def join_heads(x: Tensor) -> Tensor:
     """(B, H, Q, C) -> (B, Q, H * C)."""
     return x.transpose(1, 2).flatten(-2)
-
-
-def turned(x: Tensor, turn: Tensor | None) -> Tensor:
-    """Heads (B, H, Q, C) rotated by their positions, turn (..., Q, C / 2), where there is a rotation."""
-    return x if turn is None else rotate(x, turn)
 
 
 @dataclass(frozen=True)
@@ -42,18 +31,19 @@ class KeysValues:
 
 
 class HeadNorm(nn.RMSNorm):
-    """RMSNorm over the width of a head, in float32, one gain for all heads.
+    """RMSNorm over the width of a head, one gain for all heads. ops/projected.py applies it, in float32.
 
     As Qwen3 and OLMo 2 have it (2025), after Henry et al. 2020, who divide by the length and learn a factor: scores
     stay bounded however large the projections grow.
     """
 
     def __init__(self, width: int) -> None:
-        super().__init__(width, eps=1e-6)
+        super().__init__(width, eps=EPS)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (..., C) -> the same in its dtype."""
-        return super().forward(x.to(wide(x.dtype))).to(x.dtype)
+
+def gain(norm: nn.Module) -> Tensor | None:
+    """That of a HeadNorm; None where there is no norm."""
+    return norm.weight if isinstance(norm, HeadNorm) else None
 
 
 class SelfProjections(nn.Module):
@@ -72,10 +62,17 @@ class SelfProjections(nn.Module):
         self.k_norm = HeadNorm(self.d_head) if qk_norm else nn.Identity()
 
     def project(self, x: Tensor, turn: Tensor | None = None) -> tuple[Tensor, KeysValues]:
-        """x (B, Q, D), turn (..., Q, C / 2) -> queries (B, H, Q, C), and its keys and values (B, G, Q, C)."""
-        q, k, v = parts(linear(x, self.qkv.weight, self.qkv.bias), self.widths)
-        q, k, v = split_heads(q, self.n_heads), split_heads(k, self.n_kv_heads), split_heads(v, self.n_kv_heads)
-        return turned(self.q_norm(q), turn), KeysValues(turned(self.k_norm(k), turn), v)
+        """x (B, Q, D), turn (..., Q, C / 2, 2) -> queries (B, H, Q, C), and its keys and values (B, G, Q, C)."""
+        q, k, v = heads(
+            linear(x, self.qkv.weight, self.qkv.bias),
+            [
+                Group(self.n_heads, gain(self.q_norm), turned=True),
+                Group(self.n_kv_heads, gain(self.k_norm), turned=True),
+                Group(self.n_kv_heads),
+            ],
+            turn,
+        )
+        return q, KeysValues(k, v)
 
     def merge(self, context: Tensor) -> Tensor:
         """(B, H, Q, C) through W^O: (B, Q, D)."""
@@ -100,12 +97,12 @@ class CrossProjections(nn.Module):
 
     def query(self, x: Tensor) -> Tensor:
         """x (B, Q, D) -> queries (B, H, Q, C)."""
-        return self.q_norm(split_heads(linear(x, self.q.weight, self.q.bias), self.n_heads))
+        return heads(linear(x, self.q.weight, self.q.bias), [Group(self.n_heads, gain(self.q_norm))])[0]
 
     def project(self, memory: Tensor) -> KeysValues:
         """Keys and values (B, G, S, C) of the encoder's output (B, S, D): once a sentence."""
-        k, v = parts(linear(memory, self.kv.weight, self.kv.bias), [self.kv.out_features // 2] * 2)
-        return KeysValues(self.k_norm(split_heads(k, self.n_kv_heads)), split_heads(v, self.n_kv_heads))
+        groups = [Group(self.n_kv_heads, gain(self.k_norm)), Group(self.n_kv_heads)]
+        return KeysValues(*heads(linear(memory, self.kv.weight, self.kv.bias), groups))
 
     def merge(self, context: Tensor) -> Tensor:
         """(B, H, Q, C) through W^O: (B, Q, D)."""

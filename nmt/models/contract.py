@@ -104,6 +104,10 @@ class Seq2Seq(nn.Module, ABC):
             if hasattr(module, "kernels"):
                 vars(module)["kernels"] = kernels
 
+    def compilable(self) -> list[nn.Module]:
+        """The layers whose forward pass is one graph without a loop over positions, for torch.compile."""
+        return []
+
     def all_operations(self) -> set[str]:
         """What has forms to choose from, in the model and its layers."""
         return {name for module in self.modules() for name in getattr(module, "operations", ())}

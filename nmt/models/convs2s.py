@@ -173,6 +173,10 @@ class ConvS2S(Seq2Seq):
         self.projection = projection
         self.dropout = dropout
 
+    def compilable(self) -> list[nn.Module]:
+        """The layers of both sides."""
+        return [*self.encoder, *self.decoder]
+
     def encode(self, src: Tensor, keep: Tensor) -> ConvS2SMemory:
         """Keys z, values z + e and the scale of the context for source ids (B, S)."""
         dtype = self.compute_dtype

@@ -26,8 +26,9 @@ everywhere: instead of softmax(q . k / sqrt(C)) it weighs by phi(q) . phi(k), ro
 equation 19, not in cross-attention, so that cross-attention weights are positive and sum to one under all four.
 
 What a step costs grows with the target so far under full and strided attention, with W at most under window, and not at
-all under linear, whose state is a C x C matrix a head. `forward` holds scores of all pairs except under linear, which
-holds those of pairs in a chunk.
+all under linear, whose state is a C x C matrix a head. `forward` holds scores of all pairs under full and strided, of
+pairs in neighbouring blocks under window (ops/banded.py, in sentences of more than four blocks), of pairs in a chunk
+under linear: the cost of these two grows with the length, not with its square, attention to the source aside.
 
 Ours: embeddings are multiplied by sqrt(d_model) and drawn N(0, 1/d_model), as in the Transformer, so that they suit the
 residual sum and, tied, the output; all other matrices start as Glorot & Bengio's uniform, each of those that lie in one
@@ -58,6 +59,7 @@ from nmt.models.contract import Memory, Seq2Seq, State, Step
 from nmt.ops import masks, rope, sparse
 from nmt.ops.dropout import add_dropped, dropout
 from nmt.ops.linear_attention import Sums
+from nmt.ops.norm import rms_norm
 
 Attention = Literal["full", "window", "strided", "linear"]
 Source = KeysValues | Summary
@@ -81,6 +83,12 @@ class ModernState(State):
     lineage: Lineage
 
 
+def normed(x: Tensor, norm: nn.RMSNorm, dtype: torch.dtype) -> Tensor:
+    """RMSNorm(x), as dtype."""
+    assert norm.eps is not None
+    return rms_norm(x, norm.weight, norm.eps, dtype)
+
+
 class Sublayer(nn.Module):
     """The residual connection around a sublayer: x + Dropout(Sublayer(RMSNorm(x)))."""
 
@@ -91,7 +99,7 @@ class Sublayer(nn.Module):
 
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Tensor:
         """x (B, Q, D) float32 -> the same; the sublayer gets and gives `dtype`."""
-        y = sublayer(self.norm(x).to(dtype))
+        y = sublayer(normed(x, self.norm, dtype))
         return add_dropped(x, y, self.dropout, self.training)
 
 
@@ -106,7 +114,7 @@ class EncoderLayer(nn.Module):
         self.around_feed_forward = Sublayer(d_model, dropout)
 
     def forward(self, x: Tensor, keep: Keep, turn: Tensor, dtype: torch.dtype) -> Tensor:
-        """x (B, Q, D) float32, turn (Q, C / 2) -> (B, Q, D) float32."""
+        """x (B, Q, D) float32, turn (Q, C / 2, 2) -> (B, Q, D) float32."""
         x = self.around_attention(x, lambda y: self.attention(y, keep, turn), dtype)
         return self.around_feed_forward(x, self.feed_forward, dtype)
 
@@ -165,8 +173,8 @@ class DecoderLayer(nn.Module):
         dtype: torch.dtype,
         want_weights: bool,
     ) -> tuple[Tensor, Past, Tensor | None]:
-        """One position: x (B, K, D), keep: what each sees, turn (1, C / 2) -> (B, K, D), the past with it, weights (B,
-        H, K, S). The K hypotheses of a sentence are K queries against its one memory.
+        """One position: x (B, K, D), keep: what each sees, turn (1, C / 2, 2) -> (B, K, D), the past with it, weights
+        (B, H, K, S). The K hypotheses of a sentence are K queries against its one memory.
         """
         weights = None
 
@@ -235,10 +243,14 @@ class Modern(Seq2Seq):
         self.window, self.dropout = window, dropout
         self.d_model, self.d_head = d_model, d_model // n_heads
 
+    def compilable(self) -> list[nn.Module]:
+        """The layers of both sides."""
+        return [*self.encoder, *self.decoder]
+
     def encode(self, src: Tensor, keep: Tensor) -> ModernMemory:
         """The encoder's output for source ids (B, S), as every decoder layer sees it."""
         positions = torch.arange(src.shape[1], device=src.device)
-        seen = of_source(keep, positions, self._pattern)
+        seen = of_source(keep, positions, self._pattern, self._window)
         turn = rope.rotation(positions, self.d_head, self.src_embed.weight.dtype)
         read = self._read(src, turn, seen, masks.padding(keep))
         return ModernMemory(
@@ -250,7 +262,7 @@ class Modern(Seq2Seq):
         x = self._embed(self.src_embed, src)
         for layer in self.encoder:
             x = layer(x, seen, turn, self.compute_dtype)
-        memory = self.encoder_norm(x).to(self.compute_dtype)
+        memory = normed(x, self.encoder_norm, self.compute_dtype)
         return tuple(cast(DecoderLayer, layer).remember(memory, across) for layer in self.decoder)
 
     def start(self, memory: Memory, beam: int, max_len: int) -> ModernState:
@@ -273,25 +285,31 @@ class Modern(Seq2Seq):
             )
             after.append(self._needed(now))
             weights += [] if by_head is None else [by_head]
-        features = self.decoder_norm(x).flatten(0, 1).to(self.compute_dtype)
+        features = normed(x, self.decoder_norm, self.compute_dtype).flatten(0, 1)
         looked = torch.stack(weights, dim=1).permute(0, 3, 1, 2, 4).flatten(0, 1) if want_weights else None
         return Step(features, ModernState(tuple(after), lineage), looked)
 
     def forward(self, batch: Batch) -> Tensor:
         """Features (B, T, D) of all target positions at once, each seeing those before it."""
-        seen = sight(batch, self._pattern, written_out=self.attention != "linear")
+        seen = sight(batch, self._pattern, self.attention != "linear", self._window)
         memory = self._read(batch.src, self._turn(seen.source, seen.src_positions), seen.source, seen.across)
         x, turn = self._embed(self.tgt_embed, batch.tgt_in), self._turn(seen.target, seen.tgt_positions)
         for layer, source in zip(self.decoder, memory, strict=True):
             x = layer(x, seen.target, turn, source, seen.across, self.compute_dtype)
-        return self.decoder_norm(x).to(self.compute_dtype)
+        return normed(x, self.decoder_norm, self.compute_dtype)
 
     def _turn(self, seen: Keep, positions: Tensor) -> Tensor:
-        """Rotations by positions (Q,) or (B, Q): (Q, C / 2) or (B, 1, Q, C / 2); by those in a sentence for sums."""
+        """Rotations by positions (Q,) or (B, Q): (Q, C / 2, 2) or (B, 1, Q, C / 2, 2); by those in a sentence for
+        sums.
+        """
         if self.attention == "linear" and isinstance(seen, Within) and seen.apart is not None:
             positions = torch.arange(seen.apart.queries.keep.shape[1], device=positions.device)
         turn = rope.rotation(positions, self.d_head, self.src_embed.weight.dtype)
-        return turn if turn.dim() == 2 else turn[:, None]
+        return turn if positions.dim() == 1 else turn[:, None]
+
+    @property
+    def _window(self) -> int | None:
+        return self.window if self.attention == "window" else None
 
     def _pattern(self, queries: Tensor, keys: Tensor) -> Tensor | None:
         """Which positions (N,) those of queries (Q,) see, past and future, (Q, N) bool; None for all."""

@@ -56,8 +56,10 @@ class TransformerState(State):
     lineage: Lineage
 
 
-def normed(x: Tensor, norm: nn.LayerNorm, dtype: torch.dtype) -> Tensor:
-    """LayerNorm of x (..., D) float32, as dtype."""
+def normed(x: Tensor, norm: nn.LayerNorm | nn.Identity, dtype: torch.dtype) -> Tensor:
+    """LayerNorm of x (..., D) float32, or x itself, as dtype."""
+    if isinstance(norm, nn.Identity):
+        return x.to(dtype)
     return layer_norm(x, norm.weight, norm.bias, norm.eps, dtype)
 
 
@@ -197,6 +199,10 @@ class Transformer(Seq2Seq):
         self.dropout = dropout
         self.d_model = d_model
 
+    def compilable(self) -> list[nn.Module]:
+        """The layers of both sides."""
+        return [*self.encoder, *self.decoder]
+
     def encode(self, src: Tensor, keep: Tensor) -> TransformerMemory:
         """The encoder's output for source ids (B, S), as keys and values of every decoder layer."""
         positions = torch.arange(src.shape[1], device=src.device)
@@ -208,7 +214,7 @@ class Transformer(Seq2Seq):
         x = self._embed(self.src_embed, self.src_positions, src, positions)
         for layer in self.encoder:
             x = layer(x, keep, self.compute_dtype)
-        memory = self.encoder_norm(x).to(self.compute_dtype)
+        memory = normed(x, self.encoder_norm, self.compute_dtype)
         return tuple(cast(DecoderLayer, layer).cross.project(memory) for layer in self.decoder)
 
     def start(self, memory: Memory, beam: int, max_len: int) -> TransformerState:
@@ -229,7 +235,7 @@ class Transformer(Seq2Seq):
             x, now, by_head = cast(DecoderLayer, layer).step(x, before, keep, cross, src_keep, self.compute_dtype)
             seen.append(now)
             weights.append(by_head)
-        features = self.decoder_norm(x).flatten(0, 1).to(self.compute_dtype)
+        features = normed(x, self.decoder_norm, self.compute_dtype).flatten(0, 1)
         looked = torch.stack(weights, dim=1).permute(0, 3, 1, 2, 4).flatten(0, 1) if want_weights else None
         return Step(features, TransformerState(tuple(seen), lineage), looked)
 
@@ -240,7 +246,7 @@ class Transformer(Seq2Seq):
         x = self._embed(self.tgt_embed, self.tgt_positions, batch.tgt_in, seen.tgt_positions)
         for layer, cross in zip(self.decoder, memory, strict=True):
             x = layer(x, seen.target, cross, seen.across, self.compute_dtype)
-        return self.decoder_norm(x).to(self.compute_dtype)
+        return normed(x, self.decoder_norm, self.compute_dtype)
 
     def _embed(self, table: nn.Embedding, learned: LearnedPositions | None, ids: Tensor, positions: Tensor) -> Tensor:
         """Dropout(sqrt(d_model) E w + PE): ids (B, Q), positions (Q,) or (B, Q) -> (B, Q, D) float32."""

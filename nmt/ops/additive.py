@@ -126,3 +126,10 @@ class FusedSteps:
         assert self._dscores is not None
         dkeys, dv = self._fused.additive_keys_backward(self._keys, self.kept, self._v, self._dscores)
         return dkeys, dv.to(self._dtype)
+
+
+def looks(
+    steps: type[Steps], fused: Fused | None, keys: Tensor, v: Tensor, T: int, kept: Tensor | None = None
+) -> Steps | FusedSteps:
+    """`FusedSteps` where the compiled functions are in use, else the given form."""
+    return steps(keys, v, T, kept) if fused is None else FusedSteps(fused, keys, v, T, kept)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nmt.ops import gru
-from nmt.ops.additive import FusedSteps, Steps
+from nmt.ops.additive import Steps, looks
 from nmt.ops.fused import fused_for
 from nmt.ops.linear import product
 
@@ -69,7 +69,7 @@ class _Decode(torch.autograd.Function):
         parts = gru.parts_of(x, u_bias, s0.dtype)
         weights = x.new_empty((T, *keep.shape), dtype=s0.dtype)
         fused = fused_for(x, keys, s0)
-        attention = steps(keys, v, T) if fused is None else FusedSteps(fused, keys, v, T)
+        attention = looks(steps, fused, keys, v, T)
         states[0] = s0
         for t in range(T):
             q = product(states[t].to(U.dtype), from_state)  # the query (B, A), then the share of z, r
@@ -92,7 +92,7 @@ class _Decode(torch.autograd.Function):
         dx = dparts[:, :, -3 * H :]
         dq = keys.new_empty((T, B, W_a.shape[0]))
         fused = ctx.fused
-        attention = ctx.steps(keys, v, T, kept) if fused is None else FusedSteps(fused, keys, v, T, kept)
+        attention = looks(ctx.steps, fused, keys, v, T, kept)
         ds = torch.zeros_like(states[0])
         for t in range(T - 1, -1, -1):
             dp = dweights[t]

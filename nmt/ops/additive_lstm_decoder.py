@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from nmt.ops import lstm
-from nmt.ops.additive import Steps
-from nmt.ops.linear import add_product_, product
+from nmt.ops.additive import Steps, looks
+from nmt.ops.fused import fused_for
+from nmt.ops.linear import add_product_
 
 
 def decode(
@@ -60,19 +61,21 @@ class _Decode(torch.autograd.Function):
         (T, B, _), H, state = x.shape, h0.shape[-1], h0.dtype
         hide = torch.zeros(keep.shape, dtype=state, device=x.device).masked_fill_(~keep, -torch.inf)
         weights = x.new_empty((T + 1, *keep.shape), dtype=state)
-        attention = steps(keys, v, T + 1)
+        fused = fused_for(x, keys, h0, U)
+        attention = looks(steps, fused, keys, v, T + 1)
         gates = x.to(state, copy=True)
         hs, cs = x.new_empty((T, B, H), dtype=state), x.new_empty((T, B, H), dtype=state)
+        h0, c0 = h0.contiguous(), c0.contiguous()
         h, c = h0, c0
         for t in range(T + 1):
             query = h.to(W_a.dtype) @ W_a.T  # (B, A)
             attention.look(t, query, hide, out=weights[t])
             if t < T:
                 gates[t] += torch.bmm(weights[t][:, None].to(values.dtype), values)[:, 0]
-                lstm.cell(add_product_(gates[t], h, U), c, out=(hs[t], cs[t]))
+                lstm.advance(gates[t], h, c, U, (hs[t], cs[t]), fused)
                 h, c = hs[t], cs[t]
         ctx.save_for_backward(h0, c0, keys, values, W_a, v, U, weights, gates, hs, cs, attention.kept)
-        ctx.x_dtype, ctx.steps = x.dtype, steps
+        ctx.x_dtype, ctx.steps, ctx.fused = x.dtype, steps, fused
         return hs, weights
 
     @staticmethod
@@ -80,21 +83,19 @@ class _Decode(torch.autograd.Function):
         dhs, dweights = grads
         h0, c0, keys, values, W_a, v, U, weights, gates, hs, cs, kept = ctx.saved_tensors
         (T, B, _), dtype = hs.shape, U.dtype
-        dx, by_h = lstm.slopes(gates, lstm.before(cs, c0), cs)
+        cells = lstm.Backward(gates, cs, c0, dtype, ctx.fused)
         dq = keys.new_empty((T + 1, B, W_a.shape[0]))
-        attention = ctx.steps(keys, v, T + 1, kept)
+        attention = looks(ctx.steps, ctx.fused, keys, v, T + 1, kept)
         dh, dc = torch.zeros_like(h0), torch.zeros_like(c0)
         for t in range(T, -1, -1):
             dp = dweights[t]
             if t < T:
-                dh += dhs[t]
-                lstm.cell_backward(dh, dc, dx[t], by_h[t], gates[t])
-                step = dx[t].to(dtype)
+                step = cells.step(t, dh, dc, more=dhs[t])
                 dp = dp + torch.bmm(values, step[:, :, None])[:, :, 0]
-                dh = product(step, U.T).to(dh.dtype)
+                add_product_(dh, step, U.T)
             dq[t] = attention.look_backward(t, weights[t], dp)
             add_product_(dh, dq[t], W_a.T)
-        before = lstm.before(hs, h0).flatten(0, 1).to(dtype)  # (T*B, H): h_0 .. h_{T-1}
+        dx, before = cells.dx, lstm.before(hs, h0).flatten(0, 1).to(dtype)  # (T*B, H): h_0 .. h_{T-1}
         dU = dx.flatten(0, 1).to(dtype).T @ before
         dW_a = dq[:T].flatten(0, 1).T @ before + dq[T].T @ hs[-1].to(dtype)
         dkeys, dv = attention.gradients()

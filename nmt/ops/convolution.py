@@ -1,10 +1,8 @@
-"""Convolutions over positions, rows on axis 0 and channels last, and the gate that follows them."""
+"""Convolutions over positions, rows on axis 0 and channels last."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-from nmt.ops.linear import wide
 
 
 def windows(x: Tensor, kernel: int, left: int) -> Tensor:
@@ -20,8 +18,3 @@ def windows(x: Tensor, kernel: int, left: int) -> Tensor:
     T = x.shape[1]
     padded = F.pad(x, (0, 0, left, kernel - 1 - left))
     return torch.cat([padded[:, j : j + T] for j in range(kernel)], dim=-1)
-
-
-def gate(y: Tensor) -> Tensor:
-    """Gated linear unit v([A B]) = A * sigmoid(B) (Dauphin et al. 2016): (..., 2D) -> (..., D) in float32."""
-    return F.glu(y.to(wide(y.dtype)), dim=-1)

@@ -12,6 +12,8 @@
 typedef uint32_t VU __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint16_t Halves __attribute__((vector_size(32), aligned(2), may_alias));
 
+#define WIDEST_HEAD 256 /* WIDEST of ops/fused.py */
+
 #define INLINE static inline __attribute__((always_inline))
 
 /* --- threads ------------------------------------------------------------------------------------------------------ */
@@ -261,6 +263,9 @@ void nmt_finish_backward(const void *g, const void *h, void *d, int half, float 
 }
 
 #include "fused_loss.h"      /* cross-entropy */
-#include "fused_norm.h"      /* layer normalisation */
+#include "fused_norm.h"      /* layer normalisation, RMSNorm */
+#include "fused_gate.h"      /* gated units */
+#include "fused_heads.h"     /* heads, normalised and turned */
 #include "fused_attention.h" /* scaled dot products of short sentences */
 #include "fused_recurrent.h" /* gated recurrent units, additive attention */
+#include "fused_lstm.h"      /* long short-term memory */

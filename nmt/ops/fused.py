@@ -7,9 +7,13 @@ they take a third of a Transformer's update. Each function here is one pass, and
     finish, finish_backward          bias, ReLU and dropout after a product: ops/linear.py
     column_sums                      the gradient of a bias, there
     attention, attention_backward    ops/dot.py
-    cross_entropy                    ops/cross_entropy.py
-    layer_norm, ...                  ops/norm.py
+    cross_entropy_                   ops/cross_entropy.py
+    r_drop_                          ops/r_drop.py
+    norm, norm_backward              ops/norm.py
+    gate, gate_backward              ops/gated.py
+    heads, heads_backward            ops/projected.py
     gru_open, gru_close, ...         ops/gru.py
+    lstm_step, lstm_step_backward    ops/lstm.py
     additive_look, ...               ops/additive.py
 
 float32 or bfloat16 on a CPU. What comes out is the same for any number of threads. Dropout takes two keys from torch's
@@ -24,7 +28,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nmt.ops import native_build
+from nmt.ops import fused_recurrent, native_build
+from nmt.ops.foreign import F, N, P, Y, addresses, typed
+from nmt.ops.fused_recurrent import Recurrent
 from nmt.ops.heads import Strides, heads, in_rows, laid_out_as, strides
 from nmt.ops.in_use import InUse
 
@@ -67,32 +73,27 @@ NONE = Drop(0, 0, 0, 1.0)
 """Nothing is dropped."""
 
 
-_P, _N, _I, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float
-_HEADS = [_P, Strides] * 3
-_ARGUMENTS = {
-    "nmt_set_parallel": [_P],
-    "nmt_drop": [_P, _P, _I, _P, _I, _N, Drop, _N],
-    "nmt_finish": [_P, _I, _P, _I, _N, _N, Drop, _N],
-    "nmt_finish_backward": [_P, _P, _P, _I, _F, _N, _N, _N, _P, _N],
-    "nmt_cross_entropy": [_P, _I, _P, _P, _N, _N, _F, _P, _P, _N],
-    "nmt_layer_norm": [_P, _P, _P, _F, _N, _N, _P, _I, _P, _P, _N],
-    "nmt_layer_norm_backward": [_P, _I, _P, _P, _P, _P, _N, _N, _N, _P, _P, _P, _N],
-    "nmt_gru_open": [_P, _N, _P, _N, _P, _N, _P, _N, _N, _P, _I, _N],
-    "nmt_gru_close": [_P, _N, _P, _P, _N, _N, _N, _P, _I, _N],
-    "nmt_gru_close_backward": [_P, _P, _N, _P, _P, _N, _N, _N, _P, _I, _N],
-    "nmt_gru_open_backward": [_P, _P, _N, _P, _P, _P, _N, _N, _N, _P, _I, _N],
-    "nmt_gru_step": [_P, _N, _P, _N, _P, _N, _P, _N, _N, _P, _I, _N],
-    "nmt_gru_step_backward": [_P, _P, _N, _P, _P, _N, _N, _N, _P, _N],
-    "nmt_additive_look": [_P, _P, _N, _P, _P, _N, _N, _N, _P, _I, _N],
-    "nmt_additive_look_backward": [_P, _P, _N, _P, _P, _P, _N, _N, _N, _P, _P, _I, _N],
-    "nmt_additive_keys_backward": [_P, _P, _N, _N, _P, _P, _N, _N, _N, _N, _P, _P, _I, _N],
-    "nmt_attention": [*_HEADS, _I, _P, Strides, *[_N] * 7, _F, Drop, _P, _P, _N],
-    "nmt_attention_backward": [*_HEADS, _I, _P, _P, Strides, *[_N] * 6, _F, Drop, *_HEADS, _N],
+_HEADS = [P, Strides] * 3
+_ARGUMENTS = fused_recurrent.ARGUMENTS | {
+    "nmt_set_parallel": [P],
+    "nmt_drop": [P, P, Y, P, Y, N, Drop, N],
+    "nmt_finish": [P, Y, P, Y, N, N, Drop, N],
+    "nmt_finish_backward": [P, P, P, Y, F, N, N, N, P, N],
+    "nmt_cross_entropy": [P, Y, P, P, N, N, F, P, P, N],
+    "nmt_r_drop": [P, P, Y, P, P, N, N, F, F, P, P, P, N],
+    "nmt_norm": [P, P, P, F, N, N, P, Y, P, P, N],
+    "nmt_norm_backward": [P, Y, P, P, P, P, N, N, N, P, P, P, N],
+    "nmt_gate": [P, Y, Y, N, N, P, N],
+    "nmt_gate_backward": [P, P, Y, Y, N, N, P, N],
+    "nmt_heads": [P, Strides, Y, P, F, P, Strides, *[N] * 4, P, N],
+    "nmt_heads_backward": [*[P, Strides] * 2, Y, P, F, P, Strides, *[N] * 5, P, Strides, P, N],
+    "nmt_attention": [*_HEADS, Y, P, Strides, *[N] * 7, F, Drop, P, P, N],
+    "nmt_attention_backward": [*_HEADS, Y, P, P, Strides, *[N] * 6, F, Drop, *_HEADS, N],
 }
-_MAY_FAIL = {"nmt_cross_entropy", "nmt_attention", "nmt_attention_backward"}
+_MAY_FAIL = {"nmt_cross_entropy", "nmt_r_drop", "nmt_attention", "nmt_attention_backward"}
 
 
-class Fused:
+class Fused(Recurrent):
     """The compiled functions. Tensors are on the CPU, of one type, float32 or bfloat16, where nothing else is said."""
 
     def __init__(self, path: Path, parallel: ctypes.c_void_p) -> None:
@@ -102,14 +103,14 @@ class Fused:
             function = getattr(self._library, name)
             function.argtypes, function.restype = arguments, None
             if name in _MAY_FAIL:
-                function.restype, function.errcheck = _I, _refuse
+                function.restype, function.errcheck = Y, _refuse
         self._library.nmt_set_parallel(parallel)
 
     def drop(self, x: Tensor, drop: Drop, dtype: torch.dtype | None = None) -> Tensor:
         """x with what is dropped as 0 and the rest scaled, in its own type or another."""
         x = x.contiguous()
         y = torch.empty_like(x, dtype=dtype)
-        self._library.nmt_drop(None, *_typed(x), *_typed(y), x.numel(), drop, torch.get_num_threads())
+        self._library.nmt_drop(None, *typed(x), *typed(y), x.numel(), drop, torch.get_num_threads())
         return y
 
     def add_dropped(self, base: Tensor, x: Tensor, drop: Drop) -> Tensor:
@@ -117,7 +118,7 @@ class Fused:
         base, x = base.contiguous(), x.contiguous()
         assert base.shape == x.shape
         y = torch.empty_like(base)
-        self._library.nmt_drop(base.data_ptr(), *_typed(x), *_typed(y), x.numel(), drop, torch.get_num_threads())
+        self._library.nmt_drop(base.data_ptr(), *typed(x), *typed(y), x.numel(), drop, torch.get_num_threads())
         return y
 
     def finish_(self, y: Tensor, bias: Tensor | None, relu: bool, drop: Drop) -> Tensor:
@@ -125,7 +126,7 @@ class Fused:
         assert y.is_contiguous()
         bias = None if bias is None else bias.float()
         at = None if bias is None else bias.data_ptr()
-        self._library.nmt_finish(*_typed(y), at, int(relu), *y.shape, drop, torch.get_num_threads())
+        self._library.nmt_finish(*typed(y), at, int(relu), *y.shape, drop, torch.get_num_threads())
         return y
 
     def finish_backward(self, g: Tensor, y: Tensor, drop: Drop) -> tuple[Tensor, Tensor]:
@@ -142,7 +143,7 @@ class Fused:
     def _returned(self, g: Tensor, y: int | None, d: int | None, scale: float) -> Tensor:
         R, width = g.shape
         sums = torch.empty((-(-R // _ROWS), width))
-        at, half = _typed(g)
+        at, half = typed(g)
         self._library.nmt_finish_backward(
             *(at, y, d, half, scale, R, width, _ROWS, sums.data_ptr(), torch.get_num_threads())
         )
@@ -155,53 +156,103 @@ class Fused:
         each. In the logits' place: the gradient of (1 - smoothing) times the first plus smoothing times the second.
         """
         assert logits.is_contiguous()
-        R, V = logits.shape
-        targets = targets.to(torch.int64).contiguous()
-        for target in (int(targets.min()), int(targets.max())):
-            if not 0 <= target < V:
-                raise IndexError(f"target {target} is none of {V} ids")
+        (R, V), targets = logits.shape, _known(targets, logits.shape[1])
         bias = None if bias is None else bias.float()
         nll, mean = torch.empty(R), torch.empty(R)
-        at = None if bias is None else bias.data_ptr()
         self._library.nmt_cross_entropy(
-            *_typed(logits),
-            at,
-            targets.data_ptr(),
-            R,
-            V,
-            smoothing,
-            nll.data_ptr(),
-            mean.data_ptr(),
+            *(*typed(logits), *addresses(bias, targets), R, V, smoothing, *addresses(nll, mean)),
             torch.get_num_threads(),
         )
         return nll, mean
 
-    def layer_norm(
-        self, x: Tensor, gain: Tensor, bias: Tensor, eps: float, dtype: torch.dtype
+    def r_drop_(
+        self, first: Tensor, second: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float, alpha: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows (..., D) float32, contiguous, as ops.norm.layer_norm has them; and their means and the inverses of their
-        deviations, (R,).
+        """-log p(target), the mean of -log p over all ids, and KL(P_1 || P_2) + KL(P_2 || P_1) for the logits of two
+        passes, (R, V) each, plus bias (V,): (R,) float32 each, of both passes together. In the logits' places: the
+        gradients of ops.r_drop's loss.
         """
-        rows = x.numel() // x.shape[-1]
-        y, mean, inverse = torch.empty_like(x, dtype=dtype), torch.empty(rows), torch.empty(rows)
-        at = (tensor.data_ptr() for tensor in (x, gain, bias))
-        self._library.nmt_layer_norm(
-            *(*at, eps, rows, x.shape[-1], *_typed(y), mean.data_ptr(), inverse.data_ptr(), torch.get_num_threads())
+        assert first.is_contiguous()
+        assert second.is_contiguous()
+        (R, V), targets = first.shape, _known(targets, first.shape[1])
+        bias = None if bias is None else bias.float()
+        found = torch.empty(R), torch.empty(R), torch.empty(R)
+        self._library.nmt_r_drop(
+            *(first.data_ptr(), *typed(second), *addresses(bias, targets), R, V, smoothing, alpha, *addresses(*found)),
+            torch.get_num_threads(),
+        )
+        return found
+
+    def norm(
+        self, x: Tensor, gain: Tensor, bias: Tensor | None, eps: float, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Rows (..., D) float32, contiguous, as ops.norm.layer_norm has them, and their means and the inverses of their
+        deviations, (R,); without a bias as rms_norm there, and there are no means.
+        """
+        R, D = x.numel() // x.shape[-1], x.shape[-1]
+        y, inverse = torch.empty_like(x, dtype=dtype), torch.empty(R)
+        mean = None if bias is None else torch.empty(R)
+        self._library.nmt_norm(
+            *(*addresses(x, gain, bias), eps, R, D, *typed(y), *addresses(mean, inverse), torch.get_num_threads())
         )
         return y, mean, inverse
 
-    def layer_norm_backward(
-        self, g: Tensor, x: Tensor, gain: Tensor, mean: Tensor, inverse: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """From the gradient of y those of x, gain and bias, float32."""
-        g, D, R = g.contiguous(), x.shape[-1], len(mean)
-        dx, sums = torch.empty_like(x), torch.empty((2, -(-R // _ROWS), D))
-        self._library.nmt_layer_norm_backward(
-            *(*_typed(g), *(tensor.data_ptr() for tensor in (x, gain, mean, inverse)), R, D, _ROWS, dx.data_ptr()),
-            *(sums[0].data_ptr(), sums[1].data_ptr(), torch.get_num_threads()),
+    def norm_backward(
+        self, g: Tensor, x: Tensor, gain: Tensor, mean: Tensor | None, inverse: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """From the gradient of y those of x, gain and, where there are means, bias: float32."""
+        g, D, R = g.contiguous(), x.shape[-1], len(inverse)
+        dx, sums = torch.empty_like(x), torch.empty((1 if mean is None else 2, -(-R // _ROWS), D))
+        self._library.nmt_norm_backward(
+            *(*typed(g), *addresses(x, gain, mean, inverse), R, D, _ROWS, dx.data_ptr()),
+            *(*addresses(sums[0], None if mean is None else sums[1]), torch.get_num_threads()),
         )
-        dgain, dbias = sums.sum(dim=1)
-        return dx, dgain, dbias
+        dgain, *dbias = sums.sum(dim=1)
+        return dx, dgain, dbias[0] if dbias else None
+
+    def gate(self, x: Tensor, swish: bool) -> Tensor:
+        """Of contiguous x (..., 2M) what ops.gated.swiglu makes, or glu there: (..., M)."""
+        y = x.new_empty((*x.shape[:-1], x.shape[-1] // 2), dtype=x.dtype if swish else torch.float32)
+        R, M = x.numel() // x.shape[-1], y.shape[-1]
+        self._library.nmt_gate(*typed(x), int(swish), R, M, y.data_ptr(), torch.get_num_threads())
+        return y
+
+    def gate_backward(self, g: Tensor, x: Tensor, swish: bool) -> Tensor:
+        """The gradient of x from that of what `gate` has made of it."""
+        g, dx = g.contiguous(), torch.empty_like(x)
+        R, M = x.numel() // x.shape[-1], g.shape[-1]
+        self._library.nmt_gate_backward(
+            g.data_ptr(), *typed(x), int(swish), R, M, dx.data_ptr(), torch.get_num_threads()
+        )
+        return dx
+
+    def heads(self, x: Tensor, gain: Tensor | None, eps: float, turn: Tensor | None) -> Tensor:
+        """Heads (B, H, N, C), normalised with gain (C,) and turned by (N, C / 2, 2) or (B, 1, N, C / 2, 2), each where
+        there is such, as ops.projected.heads does: laid out as (B, N, H, C).
+        """
+        (B, H, N, C), at = x.shape, strides(x)
+        y = x.new_empty((B, N, H, C))
+        self._library.nmt_heads(
+            *(x.data_ptr(), at, typed(x)[1], *addresses(gain), eps, *_turning(turn), B, H, N, C, y.data_ptr()),
+            torch.get_num_threads(),
+        )
+        return y.transpose(1, 2)
+
+    def heads_backward(
+        self, g: Tensor, x: Tensor, gain: Tensor | None, eps: float, turn: Tensor | None, out: Tensor
+    ) -> Tensor | None:
+        """From the gradient of what `heads` has made that of x, written to out, which is laid out in any way; gives
+        that of the gain.
+        """
+        B, H, N, C = x.shape
+        assert g.dtype == x.dtype == out.dtype
+        assert C <= WIDEST
+        sums = None if gain is None else torch.empty((-(-B * N // _ROWS), C))
+        self._library.nmt_heads_backward(
+            *(*heads(g, x), typed(x)[1], *addresses(gain), eps, *_turning(turn), B, H, N, C, _ROWS),
+            *(*heads(out), *addresses(sums), torch.get_num_threads()),
+        )
+        return None if sums is None else sums.sum(dim=0)
 
     def attention(
         self, query: Tensor, keys: Tensor, values: Tensor, keep: Tensor | None, drop: Drop
@@ -240,125 +291,23 @@ class Fused:
         )
         return found
 
-    # A step's sums, parts (B, 3H) float32 with rows any distance apart, in the order z, r, n; h (B, H) float32.
 
-    def gru_open(
-        self, parts: Tensor, share: Tensor | None, h: Tensor, keep: Tensor | None, dtype: torch.dtype
-    ) -> Tensor:
-        """z and r from their sums and the share (B, 2H), in place, z 0 where keep (B,) is False; gives r h (B, H)."""
-        (B, H), reset = h.shape, h.new_empty(h.shape, dtype=dtype)
-        given = (None, 0) if share is None else (share.data_ptr(), share.stride(0))
-        keep = None if keep is None else keep.contiguous()
-        assert share is None or (share.dtype == dtype and share.stride(1) == 1)
-        self._library.nmt_gru_open(
-            *(parts.data_ptr(), parts.stride(0), *given, h.data_ptr(), h.stride(0)),
-            *(None if keep is None else keep.data_ptr(), B, H, *_typed(reset), torch.get_num_threads()),
-        )
-        return reset
-
-    def gru_close(self, parts: Tensor, recurrent: Tensor, h: Tensor, out: Tensor) -> Tensor:
-        """n from its sum and recurrent (B, H), in place, and the state after: h + z (n - h), written to out."""
-        assert recurrent.is_contiguous()
-        assert out.is_contiguous()
-        at, half = _typed(recurrent)
-        self._library.nmt_gru_close(
-            *(parts.data_ptr(), parts.stride(0), at, h.data_ptr(), h.stride(0), *h.shape, out.data_ptr(), half),
-            torch.get_num_threads(),
-        )
-        return out
-
-    def gru_close_backward(self, parts: Tensor, dparts: Tensor, dh: Tensor, h: Tensor, dtype: torch.dtype) -> Tensor:
-        """The gradients of the sums of z and n, into dparts, from dh (B, H), that of the state after; n's as dtype."""
-        dh, dn = dh.contiguous(), h.new_empty(h.shape, dtype=dtype)
-        assert parts.stride() == dparts.stride()
-        self._library.nmt_gru_close_backward(
-            *(parts.data_ptr(), dparts.data_ptr(), parts.stride(0), dh.data_ptr(), h.data_ptr(), h.stride(0), *h.shape),
-            *(*_typed(dn), torch.get_num_threads()),
-        )
-        return dn
-
-    def gru_open_backward(self, parts: Tensor, dparts: Tensor, dreset: Tensor, dh: Tensor, h: Tensor) -> Tensor:
-        """That of the sum of r, into dparts, from dreset (B, H); gives dh (1 - z) + dreset r, (B, H) float32."""
-        dh, dreset, out = (
-            dh.contiguous(),
-            dreset.contiguous(),
-            torch.empty_like(h, memory_format=torch.contiguous_format),
-        )
-        at, half = _typed(dreset)
-        self._library.nmt_gru_open_backward(
-            *(parts.data_ptr(), dparts.data_ptr(), parts.stride(0), at, dh.data_ptr(), h.data_ptr(), h.stride(0)),
-            *(*h.shape, out.data_ptr(), half, torch.get_num_threads()),
-        )
-        return out
-
-    def gru_step(self, parts: Tensor, share: Tensor | None, h: Tensor, keep: Tensor | None, out: Tensor) -> Tensor:
-        """With the reset after the matrix: u, z, r and n, parts (B, 4H), from their sums and the share (B, 3H) of the
-        first three, in place, z 0 where keep is False; and the state after, written to out (B, H).
-        """
-        at, row, half = (None, 0, 0) if share is None else (share.data_ptr(), share.stride(0), _typed(share)[1])
-        keep = None if keep is None else keep.contiguous()
-        assert out.is_contiguous()
-        self._library.nmt_gru_step(
-            *(parts.data_ptr(), parts.stride(0), at, row, h.data_ptr(), h.stride(0)),
-            *(None if keep is None else keep.data_ptr(), *h.shape, out.data_ptr(), half, torch.get_num_threads()),
-        )
-        return out
-
-    def gru_step_backward(self, parts: Tensor, dparts: Tensor, dh: Tensor, h: Tensor) -> Tensor:
-        """The gradients of the four sums, into dparts, from dh (B, H), that of the state after; gives dh (1 - z)."""
-        dh, out = dh.contiguous(), torch.empty_like(h, memory_format=torch.contiguous_format)
-        assert parts.stride() == dparts.stride()
-        self._library.nmt_gru_step_backward(
-            *(parts.data_ptr(), dparts.data_ptr(), parts.stride(0), dh.data_ptr(), h.data_ptr(), h.stride(0), *h.shape),
-            *(out.data_ptr(), torch.get_num_threads()),
-        )
-        return out
-
-    def additive_look(self, keys: Tensor, query: Tensor, v: Tensor, hide: Tensor, out: Tensor) -> Tensor:
-        """Weights (B, N) of keys (B, N, A) for query (B, A), v (A,) float32, hide (B, N) 0 or -inf: written to out."""
-        assert keys.is_contiguous()
-        assert out.is_contiguous()
-        assert query.dtype == keys.dtype
-        at, half = _typed(keys)
-        self._library.nmt_additive_look(
-            *(at, query.data_ptr(), query.stride(0), v.data_ptr(), hide.data_ptr(), *keys.shape, out.data_ptr(), half),
-            torch.get_num_threads(),
-        )
-        return out
-
-    def additive_look_backward(
-        self, keys: Tensor, query: Tensor, v: Tensor, weights: Tensor, dweights: Tensor, dscores: Tensor
-    ) -> Tensor:
-        """The gradient (B, A) of a look's query from that of its weights; that of its scores into dscores (B, N)."""
-        dweights, dquery = dweights.contiguous(), torch.empty_like(query, memory_format=torch.contiguous_format)
-        at, half = _typed(keys)
-        self._library.nmt_additive_look_backward(
-            *(at, query.data_ptr(), query.stride(0), v.data_ptr(), weights.data_ptr(), dweights.data_ptr()),
-            *(*keys.shape, dscores.data_ptr(), dquery.data_ptr(), half, torch.get_num_threads()),
-        )
-        return dquery
-
-    def additive_keys_backward(
-        self, keys: Tensor, queries: Tensor, v: Tensor, dscores: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The gradients of keys and of v (A,) float32 from those of the scores of T looks (T, B, N), with queries
-        (T, B, A).
-        """
-        dkeys, dv = torch.empty_like(keys), torch.empty((keys.shape[0], keys.shape[2]))
-        assert dscores.is_contiguous()
-        at, half = _typed(keys)
-        self._library.nmt_additive_keys_backward(
-            *(at, queries.data_ptr(), queries.stride(1), queries.stride(0), v.data_ptr(), dscores.data_ptr()),
-            *(len(queries), *keys.shape, dkeys.data_ptr(), dv.data_ptr(), half, torch.get_num_threads()),
-        )
-        return dkeys, dv.sum(dim=0)
+def _turning(turn: Tensor | None) -> tuple[int | None, Strides]:
+    """Address and strides of what turns heads."""
+    if turn is None:
+        return None, Strides(0, 0, 0)
+    assert turn.stride()[-2:] == (2, 1)
+    assert turn.dtype == torch.float32
+    return turn.data_ptr(), Strides(turn.stride(0) if turn.dim() == 5 and len(turn) > 1 else 0, 0, turn.stride(-3))
 
 
-def _typed(x: Tensor) -> tuple[int, int]:
-    """Address, and whether it is bfloat16; TypeError for a type that the functions do not know."""
-    if x.dtype not in (torch.float32, torch.bfloat16):
-        raise TypeError(f"float32 or bfloat16, not {x.dtype}")
-    return x.data_ptr(), int(x.dtype == torch.bfloat16)
+def _known(targets: Tensor, n_ids: int) -> Tensor:
+    """The targets as int64 side by side; IndexError where one is no id."""
+    targets = targets.to(torch.int64).contiguous()
+    for target in (int(targets.min()), int(targets.max())):
+        if not 0 <= target < n_ids:
+            raise IndexError(f"target {target} is none of {n_ids} ids")
+    return targets
 
 
 def _refuse(failed: int, *_: object) -> None:

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Generic, TypeVar
 
+import torch
+
 T = TypeVar("T")
 
 
@@ -15,8 +17,8 @@ class InUse(Generic[T]):
         self._active: ContextVar[T | None] = ContextVar(name, default=None)
 
     def now(self) -> T | None:
-        """What is in use here."""
-        return self._active.get()
+        """What is in use here; nothing in a graph that torch.compile makes, which cannot look at the context."""
+        return None if torch.compiler.is_compiling() else self._active.get()
 
     @contextmanager
     def using(self, it: T | None) -> Iterator[None]:

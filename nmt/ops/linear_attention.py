@@ -64,7 +64,7 @@ def _grouped(query: Tensor, n_groups: int) -> Tensor:
 
 
 def sums(keys: Tensor, values: Tensor, keep: Tensor | None, turn: Tensor | None = None) -> Sums:
-    """Over all keys and values (B, G, N, C); keep (B, 1, 1, N) True = counts, None for all; turn (N, C/2)."""
+    """Over all keys and values (B, G, N, C); keep (B, 1, 1, N) True = counts, None for all; turn (N, C/2, 2)."""
     mapped = features(keys)
     if keep is not None:
         mapped = mapped * keep.transpose(-1, -2)
@@ -90,7 +90,7 @@ def step(query: Tensor, key: Tensor, value: Tensor, past: Sums, turn: Tensor | N
     """One position: query (B, H, 1, C), key and value (B, G, 1, C) -> context (B, H, 1, C), the sums with it.
 
     s_i = s_{i-1} + phi(k_i) v_i^T,  z_i = z_{i-1} + phi(k_i),  y_i = phi(q_i)^T s_i / phi(q_i)^T z_i (equations 16 to
-    20); turn broadcasts to (B, H, 1, C/2). Its cost does not grow with the position.
+    20); turn broadcasts to (B, H, 1, C/2, 2). Its cost does not grow with the position.
     """
     own = sums(key, value, None, turn)
     known = Sums(past.outer + own.outer, past.keys + own.keys)
@@ -115,7 +115,7 @@ def recurrent(query: Tensor, keys: Tensor, values: Tensor, turn: Tensor | None =
 def causal(query: Tensor, keys: Tensor, values: Tensor, turn: Tensor | None = None, chunk: int = CHUNK) -> Tensor:
     """Attention of each position i to those j <= i, chunk by chunk: query (B, H, N, C), keys and values (B, G, N, C).
 
-    turn (N, C/2) or None -> (B, H, N, C) in the dtype of query. Within a chunk the scores are written out; what came
+    turn (N, C/2, 2) or None -> (B, H, N, C) in the dtype of query. Within a chunk the scores are written out; what came
     before it enters through the sums at its beginning. Holds N * chunk + N / chunk * C * C numbers a head, never N * N.
     """
     mapped_q, mapped_k = features(query), features(keys)

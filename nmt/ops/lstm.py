@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.ops.linear import add_product_, linear, wide
+from nmt.ops.fused import Fused, fused_for
+from nmt.ops.linear import add_product_, linear, product, wide
 from nmt.ops.native import native_for
 
 
@@ -80,39 +81,31 @@ class _Scan(torch.autograd.Function):
         S, B, H = x.shape[0], x.shape[1], U.shape[1]
         state = wide(x.dtype)
         gates = x.to(state, copy=True)
-        if keep is not None:  # i = 0 and f = 1 exactly: c passes through, and no slope of i, f or g is left
+        fused = fused_for(x, U)
+        if keep is not None and fused is None:  # i = 0 and f = 1: c passes through, and no slope of i, f or g is left
             gates[..., :H].masked_fill_(~keep[:, :, None], -torch.inf)
             gates[..., H : 2 * H].masked_fill_(~keep[:, :, None], torch.inf)
         if h0 is None or c0 is None:
             h0 = c0 = x.new_zeros((B, H), dtype=state)
+        h0, c0 = h0.contiguous(), c0.contiguous()
         h, c = h0, c0
         hs, cs = x.new_empty((S, B, H), dtype=state), x.new_empty((S, B, H), dtype=state)
         for t in _order(S, reverse):
-            cell(add_product_(gates[t], h, U), c, out=(hs[t], cs[t]))
-            if keep is not None:
-                torch.where(keep[t, :, None], hs[t], h, out=hs[t])
+            advance(gates[t], h, c, U, (hs[t], cs[t]), fused, None if keep is None else keep[t])
             h, c = hs[t], cs[t]
         ctx.save_for_backward(U, keep, h0, c0, gates, hs, cs)
-        ctx.reverse, ctx.x_dtype = reverse, x.dtype
+        ctx.reverse, ctx.x_dtype, ctx.fused = reverse, x.dtype, fused
         return hs, c.clone()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         U, keep, h0, c0, gates, hs, cs = ctx.saved_tensors
-        dhs, dc = grads[0], grads[1].clone()
-        S, B, H = hs.shape
-        dx, by_h = slopes(gates, before(cs, c0, ctx.reverse), cs)
-        gone = None
-        if keep is not None:
-            gone = (~keep[:, :, None]).to(hs.dtype)
-            dx[..., 3 * H :].masked_fill_(~keep[:, :, None], 0.0)
-            by_h.masked_fill_(~keep[:, :, None], 0.0)
-        dh = torch.zeros((B, H), dtype=hs.dtype, device=hs.device)
-        for t in _order(S, not ctx.reverse):
-            dh += dhs[t]
-            cell_backward(dh, dc, dx[t], by_h[t], gates[t])
-            dh = dh * gone[t] if gone is not None else torch.zeros_like(dh)
-            add_product_(dh, dx[t], U.T)
+        dhs, dc = grads[0], grads[1].clone(memory_format=torch.contiguous_format)
+        way_back = Backward(gates, cs, c0, U.dtype, ctx.fused, keep, ctx.reverse)
+        dh = torch.zeros_like(h0)
+        for t in _order(len(hs), not ctx.reverse):
+            add_product_(dh, way_back.step(t, dh, dc, more=dhs[t]), U.T)
+        dx = way_back.dx
         dU = dx.flatten(0, 1).to(U.dtype).T @ before(hs, h0, ctx.reverse).flatten(0, 1).to(U.dtype)
         start = [d if needed else None for d, needed in zip((dh, dc), ctx.needs_input_grad[3:5], strict=True)]
         return dx.to(ctx.x_dtype), dU, None, *start, None
@@ -121,40 +114,92 @@ class _Scan(torch.autograd.Function):
 # The parts of a step and of its backward, for recurrences that have more than a cell in their loop.
 
 
-def cell(gates: Tensor, c: Tensor, out: tuple[Tensor, Tensor]) -> None:
-    """Turns the sums before the nonlinearities (B, 4H) into i, f, g, o in place, and writes h' and c' (B, H) to out."""
+def advance(
+    gates: Tensor,
+    h: Tensor,
+    c: Tensor,
+    U: Tensor,
+    out: tuple[Tensor, Tensor],
+    fused: Fused | None = None,
+    keep: Tensor | None = None,
+) -> None:
+    """A step from h and c (B, H): the sums before the nonlinearities, gates (B, 4H), get U h and become i, f, g, o in
+    place; h' and c' (B, H) are written to out. Where keep (B,) is False, h and c pass through: plain, c by gates that
+    were made infinite before.
+    """
+    if fused is not None:
+        alike = gates.dtype == U.dtype
+        share = None if alike else product(h.to(U.dtype), U)
+        fused.lstm_step(add_product_(gates, h, U) if alike else gates, share, h, c, keep, out)
+        return
     H = c.shape[-1]
+    add_product_(gates, h, U)
     gates[:, : 2 * H].sigmoid_()
     gates[:, 2 * H : 3 * H].tanh_()
     gates[:, 3 * H :].sigmoid_()
     i, f, g, o = gates.split(H, dim=-1)
-    h, after = out
-    torch.mul(f, c, out=after).addcmul_(i, g)
-    torch.tanh(after, out=h).mul_(o)
+    h_after, c_after = out
+    torch.mul(f, c, out=c_after).addcmul_(i, g)
+    torch.tanh(c_after, out=h_after).mul_(o)
+    if keep is not None:
+        torch.where(keep[:, None], h_after, h, out=h_after)
 
 
-def slopes(gates: Tensor, c_before: Tensor, c_after: Tensor) -> tuple[Tensor, Tensor]:
-    """What the backward of each step multiplies by, for all steps at once.
-
-    gates (T, B, 4H) as `cell` left them, c before and after (T, B, H)
-    -> (T, B, 4H): of the sums of i, f, g with respect to c', of that of o with respect to h'; (T, B, H): dh'/dc'.
+class Backward:
+    """The way back through the steps of a layer, in any loop: dx (T, B, 4H) are the gradients of the sums, which
+    `step` finishes one step at a time. Plain, all that does not depend on the step after is taken first, at once.
     """
-    i, f, g, o = gates.split(c_after.shape[-1], dim=-1)
-    tanh = torch.tanh(c_after)
-    found = torch.cat([g * i * (1 - i), c_before * f * (1 - f), i * (1 - g * g), tanh * o * (1 - o)], dim=-1)
-    return found, o * (1 - tanh * tanh)
 
+    def __init__(
+        self,
+        gates: Tensor,
+        cs: Tensor,
+        c0: Tensor,
+        dtype: torch.dtype,
+        fused: Fused | None = None,
+        keep: Tensor | None = None,
+        reverse: bool = False,
+    ) -> None:
+        """gates (T, B, 4H) as `advance` left them, c after each step (T, B, H) and before the first (B, H), keep (T,
+        B); dtype: of products, and compiled also of dx.
+        """
+        self._gates, self._cs, self._c0, self._dtype, self._fused = gates, cs, c0, dtype, fused
+        self._keep, self._earlier = keep, 1 if reverse else -1
+        if fused is not None:
+            self.dx = gates.new_empty(gates.shape, dtype=dtype)
+            return
+        i, f, g, o = gates.split(c0.shape[-1], dim=-1)
+        tanh, c = torch.tanh(cs), before(cs, c0, reverse)
+        self.dx = torch.cat([g * i * (1 - i), c * f * (1 - f), i * (1 - g * g), tanh * o * (1 - o)], dim=-1)
+        self._by_h = o * (1 - tanh * tanh)  # dh'/dc'
+        if keep is not None:
+            self._gone = (~keep[:, :, None]).to(cs.dtype)
+            self.dx[..., 3 * c0.shape[-1] :].masked_fill_(~keep[:, :, None], 0.0)
+            self._by_h.masked_fill_(~keep[:, :, None], 0.0)
 
-def cell_backward(dh: Tensor, dc: Tensor, dx: Tensor, by_h: Tensor, gates: Tensor) -> None:
-    """Backward of `cell`: dh and dc (B, H) of the state after; dx (B, 4H) and by_h (B, H) from `slopes`.
-
-    In place: dx becomes the gradient of the sums, dc that of the c before.
-    """
-    B, H = dh.shape
-    dc.addcmul_(dh, by_h)
-    dx[:, 3 * H :].mul_(dh)
-    dx[:, : 3 * H].view(B, 3, H).mul_(dc[:, None])
-    dc.mul_(gates[:, H : 2 * H])
+    def step(self, t: int, dh: Tensor, dc: Tensor, more: Tensor | None = None) -> Tensor:
+        """The gradient of the sums (B, 4H) in the type of products, from those of the state after, dh plus more, and
+        dc, (B, H) float32. In place: dc becomes that of c before, and dh that part of h's before which does not come
+        through the sums: nothing, or all where keep is False.
+        """
+        B, H = dh.shape
+        dx, gates = self.dx[t], self._gates[t]
+        if self._fused is not None:
+            at = t + self._earlier
+            c = self._cs[at] if 0 <= at < len(self._cs) else self._c0
+            keep = None if self._keep is None else self._keep[t]
+            return self._fused.lstm_step_backward(gates, (c, self._cs[t]), keep, more, dh, dc, dx)
+        if more is not None:
+            dh += more
+        dc.addcmul_(dh, self._by_h[t])
+        dx[:, 3 * H :].mul_(dh)
+        dx[:, : 3 * H].view(B, 3, H).mul_(dc[:, None])
+        dc.mul_(gates[:, H : 2 * H])
+        if self._keep is None:
+            dh.zero_()
+        else:
+            dh.mul_(self._gone[t])
+        return dx.to(self._dtype)
 
 
 def before(states: Tensor, first: Tensor, reverse: bool = False) -> Tensor:

@@ -10,6 +10,7 @@ Without input feeding there is no such loop: each layer is a scan, and attention
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -17,7 +18,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from nmt.ops import lstm, luong
-from nmt.ops.additive import Steps
+from nmt.ops.additive import Steps, looks
+from nmt.ops.fused import Fused, fused_for
 from nmt.ops.linear import add_product_, product
 
 
@@ -83,26 +85,28 @@ class _Decode(torch.autograd.Function):
         x, h0, c0, W_feed, from_top, keys, values, v, v_p = inputs[:9]
         U, W, b = _by_layer(inputs[9:], W_feed)
         (L, _, H), (T, B, _), F = h0.shape, x.shape, W_feed.shape[1]
+        h0, c0 = h0.contiguous(), c0.contiguous()
         gates = h0.new_empty((L, T, B, 4 * H))
         gates[0] = x
         for layer in range(1, L):
             gates[layer] = b[layer]
         hs, cs, out = h0.new_empty((L, T, B, H)), h0.new_empty((L, T, B, H)), h0.new_empty((T, B, F))
-        sight = _Sight(look, keys, v, T, h0.dtype)
+        fused = fused_for(x, keys, h0, from_top)
+        sight = _Sight(look, keys, v, T, h0.dtype, fused)
         h, c, fed = list(h0), list(c0), h0.new_zeros((B, F))
         for t in range(T):
             below = fed
             for i in range(L):
                 below = below if drop is None else below * drop[t, i, :, : below.shape[1]]
-                sums = add_product_(add_product_(gates[i, t], below, W[i]), h[i], U[i])
-                lstm.cell(sums, c[i], out=(hs[i, t], cs[i, t]))
+                sums = add_product_(gates[i, t], below, W[i])
+                lstm.advance(sums, h[i], c[i], U[i], (hs[i, t], cs[i, t]), fused)
                 below, h[i], c[i] = hs[i, t], hs[i, t], cs[i, t]
             sums = product(below.to(from_top.dtype), from_top).to(h0.dtype)  # (B, F + n_query + n_predict)
             weights = sight.look(t, below, sums[:, F:], keys, v_p)
             context = torch.bmm(weights[:, None].to(values.dtype), values)[:, 0]
             fed = torch.add(sums[:, :F], context, out=out[t]).tanh_()
         ctx.save_for_backward(gates, hs, cs, out, *inputs)
-        ctx.drop, ctx.sight = drop, sight
+        ctx.drop, ctx.sight, ctx.fused = drop, sight, fused
         return out
 
     @staticmethod
@@ -111,7 +115,7 @@ class _Decode(torch.autograd.Function):
         x, h0, c0, W_feed, from_top, keys, values, v, v_p = inputs[:9]
         U, W, _ = _by_layer(tuple(inputs[9:]), W_feed)
         L, (T, B, F), drop, sight = len(U), out.shape, ctx.drop, ctx.sight
-        dx, by_h = zip(*(lstm.slopes(gates[i], lstm.before(cs[i], c0[i]), cs[i]) for i in range(L)), strict=True)
+        cells = [lstm.Backward(gates[i], cs[i], c0[i], U[i].dtype, ctx.fused) for i in range(L)]
         dsums = out.new_empty((T, B, from_top.shape[0]))
         torch.sub(1.0, out * out, out=dsums[:, :, :F])
         sight.turn(keys, v, v_p)
@@ -122,11 +126,10 @@ class _Decode(torch.autograd.Function):
             sight.look_backward(t, dweights, dsums[t, :, F:], dh[-1], keys)
             add_product_(dh[-1], dsums[t], from_top.T)
             for i in range(L - 1, -1, -1):
-                lstm.cell_backward(dh[i], dc[i], dx[i][t], by_h[i][t], gates[i, t])
-                step = dx[i][t].to(U[i].dtype)
+                step = cells[i].step(t, dh[i], dc[i])
                 below = product(step, W[i].T).to(out.dtype)
                 below = below if drop is None else below.mul_(drop[t, i, :, : below.shape[1]])
-                dh[i] = product(step, U[i].T).to(out.dtype)
+                add_product_(dh[i], step, U[i].T)
                 if i == 0:
                     dfed = below
                 else:
@@ -134,6 +137,7 @@ class _Decode(torch.autograd.Function):
         belows = [lstm.before(out, torch.zeros_like(out[0])), *hs[:-1]]
         if drop is not None:
             belows = [below * drop[:, i, :, : below.shape[-1]] for i, below in enumerate(belows)]
+        dx = [one.dx for one in cells]
         dU = [over_steps(dx[i], lstm.before(hs[i], h0[i]), U[i].dtype) for i in range(L)]
         dW = [over_steps(dx[i], belows[i], U[i].dtype) for i in range(L)]
         above = [part for i in range(1, L) for part in (dU[i], dW[i], dx[i].sum((0, 1)).to(U[i].dtype))]
@@ -158,7 +162,9 @@ def over_steps(rows: Tensor, others: Tensor, dtype: torch.dtype) -> Tensor:
 class _Sight:
     """What attention sees at each step, and the way back from it."""
 
-    def __init__(self, look: Look, keys: Tensor, v: Tensor, T: int, state: torch.dtype) -> None:
+    def __init__(
+        self, look: Look, keys: Tensor, v: Tensor, T: int, state: torch.dtype, fused: Fused | None = None
+    ) -> None:
         self.D, self.form, self.predicts = look.D, look.form, look.position == "predicted"
         self.n_query, self.keep = look.n_query, look.keep
         self.whole = look.form == "location" and look.position is None
@@ -171,7 +177,8 @@ class _Sight:
         self.hide = torch.zeros((T, B, S), dtype=state, device=device).masked_fill_(~may, -torch.inf)
         # The softmax, without the Gaussian: over source positions, or over the fixed width.
         self.align = self.hide.new_empty((T, B, look.n_query if self.whole else S))
-        self.steps = look.steps(keys, v, T) if look.form == "additive" else None
+        self.looks = partial(looks, look.steps, fused)
+        self.steps = self.looks(keys, v, T) if look.form == "additive" else None
         self.inner = self.hide.new_empty((T, B, look.n_predict))  # tanh(W_p h_t)
         self.p = self.hide.new_empty((T, B))  # p_t
 
@@ -204,7 +211,7 @@ class _Sight:
         if self.steps is None:
             self.dscores = torch.empty_like(self.align)
         else:
-            self.steps = type(self.steps)(keys, v, len(self.p), self.steps.kept)
+            self.steps = self.looks(keys, v, len(self.p), self.steps.kept)
         if self.predicts:
             S = keys.shape[1]
             self.gauss = luong.gaussian(self.p, S, self.D)

@@ -16,7 +16,10 @@ from nmt.processor import facts, instructions
 
 _PARTS = {
     "native": ("native.c", "native_vectors.h", "native_listed.h", "native_gates.h", "native_choose.h"),
-    "fused": ("fused.c", "native_vectors.h", "fused_loss.h", "fused_norm.h", "fused_attention.h", "fused_recurrent.h"),
+    "fused": (
+        *("fused.c", "native_vectors.h", "fused_loss.h", "fused_norm.h", "fused_gate.h", "fused_heads.h"),
+        *("fused_attention.h", "fused_recurrent.h", "fused_lstm.h"),
+    ),
 }
 """The files of each library, the one that includes the others first."""
 

@@ -11,7 +11,7 @@ def parts(x: Tensor, widths: Sequence[int]) -> tuple[Tensor, ...]:
     """x (..., W) as slices of these widths, which make up W. Where an attention writes their gradients side by side, as
     `ops.fused` does, that of x is what holds them.
     """
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
         return x.split(list(widths), dim=-1)
     return _Parts.apply(x, tuple(widths))  # pyright: ignore[reportReturnType]
 

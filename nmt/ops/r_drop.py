@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from nmt.ops.cross_entropy import BLOCK, CACHED
-from nmt.ops.linear import wide
+from nmt.ops.fused import fused_for
+from nmt.ops.linear import product, wide
 
 
 def r_drop_cross_entropy(
@@ -45,13 +46,19 @@ class _RDrop(torch.autograd.Function):
         dweight = torch.zeros_like(weight, dtype=state)
         dbias = torch.zeros(V, dtype=state, device=weight.device)
         sums = torch.zeros(3, dtype=state, device=first.device)  # -log p(target), mean of -log p, both KL
+        fused = fused_for(first, second)
         rows = max(1, BLOCK // (2 * V))
         for start in range(0, N, rows):
             parts = first[start : start + rows], second[start : start + rows]
-            logits = parts[0] @ w.T, parts[1] @ w.T  # (n, V) each; their gradients after the next line
-            _to_gradients(logits, bias, targets[start : start + rows], smoothing, alpha, sums, dbias)
+            logits = product(parts[0], w), product(parts[1], w)  # (n, V) each; their gradients after the next lines
+            wanted = targets[start : start + rows]
+            if fused is None:
+                _to_gradients(logits, bias, wanted, smoothing, alpha, sums, dbias)
+            else:
+                sums += torch.stack([x.sum() for x in fused.r_drop_(*logits, bias, wanted, smoothing, alpha)])
+                dbias += fused.column_sums(logits[0]) + fused.column_sums(logits[1])
             for part, gradient, out in zip(parts, logits, dfeatures, strict=True):
-                torch.mm(gradient, w, out=out[start : start + rows])
+                out[start : start + rows] = product(gradient, w.T)
                 dweight += gradient.T @ part
         loss = ((1 - smoothing) * sums[0] + smoothing * sums[1]) / 2 + alpha / 4 * sums[2]
         ctx.save_for_backward(*dfeatures, dweight, None if bias is None else dbias)

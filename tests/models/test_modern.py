@@ -13,7 +13,7 @@ from nmt.layers.cache import Cache
 from nmt.models.build import build_model
 from nmt.models.contract import stepwise_logits
 from nmt.models.modern import Attention, Modern, ModernState
-from nmt.ops import masks, rope, sparse
+from nmt.ops import banded, masks, rope, sparse
 from nmt.recipe_models import ModernConfig
 from nmt.training.loss import batch_loss
 from tests.models import modern_written_out as paper
@@ -113,6 +113,21 @@ def test_forward_equals_stepping_whatever_is_combined(
     with torch.no_grad():
         stepwise, parallel = stepwise_logits(model, given)[keep], model.project(model(given))[keep]
     torch.testing.assert_close(parallel, stepwise, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_windows_by_blocks_say_what_stepping_does(qk_norm: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in long sentences: one position is a block here, not sixty-four."""
+    model, given = build("window", 3, None, qk_norm, window=1), batch()
+    keep = given.tgt_out != PAD
+    with torch.no_grad():
+        stepwise = stepwise_logits(model, given)[keep]
+        monkeypatch.setattr(banded, "LEAST", 1)
+        assert banded.pays(given.tgt_in.shape[1], 1)
+        by_blocks = model.project(model(given))[keep]
+        again = stepwise_logits(model, given)[keep]
+    torch.testing.assert_close(by_blocks, stepwise, rtol=0, atol=1e-12)
+    torch.testing.assert_close(again, stepwise, rtol=0, atol=1e-12)
 
 
 def test_every_choice_changes_what_is_said() -> None:

@@ -27,7 +27,10 @@ HEADS: dict[str, Any] = {"n_layers": 2, "d_model": 16, "n_heads": 2, "d_ff": 24,
 CELLS: dict[str, Any] = {"d_embed": 12, "d_hidden": 18, "dropout": 0.0}
 SMALL: dict[str, ModelConfig] = {
     "transformer": TransformerConfig(kind="transformer", **HEADS),
+    "transformer, pre": TransformerConfig(kind="transformer", norm="pre", **HEADS),
     "modern": ModernConfig(kind="modern", n_decoder_layers=1, n_kv_heads=1, **HEADS),
+    "modern, qk_norm": ModernConfig(kind="modern", n_kv_heads=1, qk_norm=True, **HEADS),
+    "modern, linear": ModernConfig(kind="modern", attention="linear", qk_norm=True, **HEADS),
     "bahdanau": BahdanauConfig(kind="bahdanau", d_align=10, d_maxout=9, **CELLS),
     "bahdanau, reset after": BahdanauConfig(kind="bahdanau", d_align=10, d_maxout=9, reset="after", **CELLS),
     "rnn, gru": RNNConfig(kind="rnn", cell="gru", attention="bahdanau", **CELLS),

@@ -1,13 +1,11 @@
-"""Convolutions as products over windows, against torch's and by hand; the gate; a gradient on another scale."""
-
-import math
+"""Convolutions as products over windows, against torch's and by hand; a gradient on another scale."""
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nmt.ops.convolution import gate, windows
+from nmt.ops.convolution import windows
 from nmt.ops.gradient import scale_gradient
 
 
@@ -46,13 +44,6 @@ def test_a_product_over_windows_is_torchs_convolution(kernel: int, causal: bool,
     weight = torch.randn_like(ours)
     for one, other in zip(*(torch.autograd.grad((y * weight).sum(), (x, W, b)) for y in (ours, theirs)), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
-
-
-def test_the_gate_by_hand() -> None:
-    """sigmoid(ln 3) = 3/4, sigmoid(0) = 1/2, sigmoid(-ln 3) = 1/4: the first half passes, the second one opens."""
-    y = torch.tensor([8.0, 2.0, -4.0, math.log(3), 0.0, -math.log(3)], dtype=torch.float64)
-    torch.testing.assert_close(gate(y), torch.tensor([6.0, 1.0, -1.0], dtype=torch.float64))
-    assert gate(y.to(torch.bfloat16)).dtype == torch.float32
 
 
 def test_only_the_gradient_is_scaled() -> None:

@@ -1,6 +1,5 @@
 """What a training on a CPU does between its products, compiled, against the plain forms in float64."""
 
-from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
@@ -9,17 +8,18 @@ from torch import Tensor
 
 from nmt.ops import additive_decoder, dot, dropout, gru
 from nmt.ops.cross_entropy import projected_cross_entropy
-from nmt.ops.fused import LONGEST, NONE, Drop, Fused, fused_for, library, using
+from nmt.ops.fused import LONGEST, NONE, Drop, Fused, fused_for, using
+from nmt.ops.gated import glu, swiglu
 from nmt.ops.linear import linear, linear_relu
-from nmt.ops.norm import layer_norm
+from nmt.ops.lstm import lstm_scan
+from nmt.ops.norm import layer_norm, rms_norm
 from nmt.ops.parts import parts
+from nmt.ops.projected import Group, heads
+from nmt.ops.r_drop import r_drop_cross_entropy
+from nmt.ops.rope import rotation
+from tests.ops.compiled import FUSED, Form, by_type, compiled, near, same, with_gradients
 
-FUSED = library()[0]
 pytestmark = pytest.mark.skipif(FUSED is None, reason="there is no C compiler here")
-TYPES = [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)]
-by_type = pytest.mark.parametrize(("dtype", "error"), TYPES, ids=["float32", "bfloat16"])
-
-Form = Callable[..., Tensor]
 
 
 @pytest.fixture(autouse=True)
@@ -31,52 +31,6 @@ def seeded() -> None:
 def fused() -> Fused:
     assert FUSED is not None
     return FUSED
-
-
-@pytest.fixture
-def nothing_is_zero_by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Room that is asked for empty is full of NaN."""
-    empty, like = torch.empty, torch.empty_like
-
-    def filled(made: Tensor) -> Tensor:
-        return made.fill_(float("nan")) if made.is_floating_point() else made
-
-    monkeypatch.setattr(torch, "empty", lambda *a, **k: filled(empty(*a, **k)))
-    monkeypatch.setattr(torch, "empty_like", lambda *a, **k: filled(like(*a, **k)))
-    monkeypatch.setattr(Tensor, "new_empty", lambda x, *a, dtype=None, **k: filled(empty(*a, dtype=dtype or x.dtype)))
-
-
-def direction(y: Tensor) -> Tensor:
-    """The same for every type."""
-    return torch.linspace(-3, 5, y.numel(), dtype=torch.float64).sin().bfloat16().view(y.shape).to(y.dtype)
-
-
-def with_gradients(form: Form, inputs: Sequence[Tensor], dtype: torch.dtype | None = None) -> list[Tensor]:
-    """What a form gives for inputs of a type, and their gradients, in float64."""
-    given = [x.detach().to(dtype or x.dtype).requires_grad_() for x in inputs]
-    y = form(*given)
-    return [one.double() for one in (y.detach(), *torch.autograd.grad(y, given, direction(y)))]
-
-
-def compiled(form: Form) -> Form:
-    def run(*inputs: Tensor) -> Tensor:
-        with using(FUSED):
-            return form(*inputs)
-
-    return run
-
-
-def same(form: Form, inputs: Sequence[Tensor], dtype: torch.dtype, error: float) -> None:
-    """Compiled in a type as plain in float64, of numbers that the type has."""
-    rounded = [x.to(dtype) for x in inputs]
-    near(with_gradients(compiled(form), rounded), with_gradients(form, rounded, torch.float64), error)
-
-
-def near(found: Sequence[Tensor], wanted: Sequence[Tensor], error: float) -> None:
-    """By the largest number of each."""
-    for i, (a, b) in enumerate(zip(found, wanted, strict=True)):
-        a, b = a.detach().double(), b.detach()
-        assert float((a - b).abs().max()) <= error * max(float(b.abs().max()), 1e-2), i
 
 
 def by_chance(zeroed: Tensor, p: float) -> None:
@@ -375,6 +329,38 @@ def test_cross_entropy(
 
 
 @by_type
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 1000])
+@pytest.mark.usefixtures("nothing_is_zero_by_chance")
+def test_r_drop(
+    size: int, bias: bool, smoothing: float, dtype: torch.dtype, error: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets = torch.randint(0, size, (70,))
+
+    def form(first: Tensor, second: Tensor, weight: Tensor, *own: Tensor) -> Tensor:
+        return torch.stack(
+            r_drop_cross_entropy(first, second, weight, own[0] if own else None, targets, smoothing, 3.0)
+        )
+
+    inputs = [torch.randn(70, 20), torch.randn(70, 20), torch.randn(size, 20), *([torch.randn(size)] if bias else [])]
+    monkeypatch.setattr("nmt.ops.r_drop.BLOCK", 2 * 30 * size)  # not all positions at once
+    same(form, inputs, dtype, 3 * error)
+
+
+@by_type
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_logit_that_is_no_number_makes_both_losses_of_r_drop_none(
+    wrong: float, dtype: torch.dtype, error: float, fused: Fused
+) -> None:
+    for at in (0, 5, 36):
+        first, second = torch.randn(2, 3, 37).to(dtype)
+        second[1, at] = wrong
+        for one in fused.r_drop_(first, second, None, torch.tensor([1, 2, 3]), 0.1, 1.0)[:2]:
+            assert torch.isfinite(one).tolist() == [True, False, True]
+
+
+@by_type
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
 def test_a_logit_that_is_no_number_makes_the_loss_none(
     wrong: float, dtype: torch.dtype, error: float, fused: Fused
@@ -415,48 +401,6 @@ def test_logits_of_ten_thousand_have_finite_losses_and_right_gradients(
     nll, mean = fused.cross_entropy_(logits, None, targets, smoothing)
     near([nll, mean], wanted, 1e-6)
     near([logits], torch.autograd.grad(loss.sum(), wide), max(error, 1e-5))
-
-
-# --- recurrences ------------------------------------------------------------------------------------------------------
-
-
-@by_type
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("H", [16, 21])
-@pytest.mark.usefixtures("nothing_is_zero_by_chance")
-def test_a_scan_of_a_gru(after: bool, reverse: bool, H: int, dtype: torch.dtype, error: float) -> None:
-    S, B = 6, 5
-    keep = (torch.arange(S)[:, None] < torch.tensor([6, 1, 3, 6, 2])).T.contiguous().T  # not side by side
-    x, start = torch.randn(S, B, 3 * H), torch.randn(B, H)
-    matrices = [torch.randn(2 * H, H) * H**-0.5, torch.randn(H, H) * H**-0.5]
-
-    def form(x: Tensor, start: Tensor, U_zr: Tensor, U: Tensor, *u: Tensor) -> Tensor:
-        start = start.to(torch.promote_types(start.dtype, torch.float32))
-        return gru.gru_scan(x, U_zr, U, keep, reverse, start, u[0] if u else None)
-
-    same(form, [x, start, *matrices, *([torch.randn(H)] if after else [])], dtype, 2 * error)
-
-
-@by_type
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("T", [1, 4])
-@pytest.mark.usefixtures("nothing_is_zero_by_chance")
-def test_the_decoder_with_additive_attention(T: int, after: bool, dtype: torch.dtype, error: float) -> None:
-    B, S, H, A = 3, 7, 18, 21
-    keep = torch.arange(S) < torch.tensor([7, 1, 4])[:, None]
-    shapes = (T, B, 3 * H), (B, H), (B, S, A + 3), (B, S, 3 * H), (A, H), (A,), (2 * H, H), (H, H)
-    inputs = [torch.randn(shape) * (shape[-1] ** -0.5 if len(shape) == 2 else 1) for shape in shapes]
-
-    def form(
-        x: Tensor, s0: Tensor, keys: Tensor, values: Tensor, W_a: Tensor, v: Tensor, U_zr: Tensor, U: Tensor, *u: Tensor
-    ) -> Tensor:
-        s0 = s0.to(torch.promote_types(s0.dtype, torch.float32))
-        keys = keys[..., :A]  # beside other numbers
-        states, weights = additive_decoder.decode(x, s0, keys, values, keep, W_a, v, U_zr, U, u[0] if u else None)
-        return torch.cat([states.flatten(), weights.flatten()])
-
-    same(form, [*inputs, *([torch.randn(H)] if after else [])], dtype, 3 * error)
 
 
 # --- all of it --------------------------------------------------------------------------------------------------------
@@ -534,6 +478,22 @@ SHARED: dict[str, tuple[Form, list[tuple[int, ...]]]] = {
         lambda x, w, b: projected_cross_entropy(x, w, b, torch.arange(70) % 9, 0.1)[0],
         [(70, 20), (99, 20), (99,)],
     ),
+    "r-drop": (
+        lambda x, y, w, b: r_drop_cross_entropy(x, y, w, b, torch.arange(70) % 9, 0.1, 2.0)[0],
+        [(70, 20), (70, 20), (99, 20), (99,)],
+    ),
+    "layer norm": (
+        lambda x, g, b: layer_norm(x.float(), g.float(), b.float(), 1e-5, x.dtype),
+        [(600, 33), (33,), (33,)],
+    ),
+    "rms norm": (lambda x, g: rms_norm(x.float(), g.float(), 1e-5, x.dtype), [(600, 33), (33,)]),
+    "swiglu": (swiglu, [(90, 66)]),
+    "glu": (glu, [(90, 66)]),
+    "heads": (
+        lambda x, g: heads(x, [Group(2, g.float(), turned=True)], rotation(torch.arange(90), 20, torch.float32))[0],
+        [(7, 90, 40), (20,)],
+    ),
+    "lstm": (lambda x, U: lstm_scan(x, U)[0], [(3, 40, 84), (84, 21)]),
     "gru before": (lambda x, U_zr, U: gru.gru_scan(x, U_zr, U), [(3, 40, 63), (42, 21), (21, 21)]),
     "gru after": (lambda x, U_zr, U, u: gru.gru_scan(x, U_zr, U, u_bias=u), [(3, 40, 63), (42, 21), (21, 21), (21,)]),
     "looks": (

@@ -1,4 +1,4 @@
-"""Layer normalisation, compiled, against torch's in float64."""
+"""LayerNorm and RMSNorm, compiled, against what they are in float64."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nmt.ops.fused import library, using
-from nmt.ops.norm import layer_norm
+from nmt.ops.norm import layer_norm, rms_norm
 
 FUSED = library()[0]
 pytestmark = pytest.mark.skipif(FUSED is None, reason="there is no C compiler here")
@@ -70,3 +70,25 @@ def test_the_number_of_threads_changes_nothing() -> None:
         torch.set_num_threads(before)
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 16), (3, 5, 256), (2, 7, 50), (600, 33), (1, 7)])
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 3e-6), (torch.bfloat16, 2e-2)])
+@pytest.mark.usefixtures("nothing_is_zero_by_chance")
+def test_it_is_rms_norm_with_all_its_gradients(shape: tuple[int, ...], dtype: torch.dtype, error: float) -> None:
+    inputs = made(*shape)[:2]
+    with using(FUSED):
+        found = rms_norm(*inputs, 1e-6, dtype)
+    assert found.dtype == dtype
+    x, gain = (tensor.double() for tensor in inputs)
+    wanted = gain * x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    for one, other in zip(with_gradients(found, inputs), with_gradients(wanted, inputs), strict=True):
+        assert float((one - other).abs().max()) <= error * max(1.0, float(other.abs().max()))
+
+
+def test_rms_norm_of_zeros_is_zero_with_finite_gradients() -> None:
+    x, gain = torch.zeros(2, 20, requires_grad=True), torch.ones(20)
+    with using(FUSED):
+        y = rms_norm(x, gain, 1e-6, torch.float32)
+    assert torch.equal(y, torch.zeros(2, 20))
+    assert torch.allclose(torch.autograd.grad(y.sum(), x)[0], torch.full((2, 20), 1e3))

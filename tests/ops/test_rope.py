@@ -52,7 +52,7 @@ def test_products_depend_on_the_distance_alone() -> None:
 def test_gradients_and_views() -> None:
     """Of heads as they lie in a joined projection, one position a row as a step has it."""
     joined = torch.randn(2, 3, 12, dtype=torch.float64, requires_grad=True)
-    turn = rotation(torch.tensor([4, 9]), 4, torch.float64)[:, None, None]  # (R, 1, 1, C / 2)
+    turn = rotation(torch.tensor([4, 9]), 4, torch.float64)[:, None, None]  # (R, 1, 1, C / 2, 2)
 
     def heads(x: Tensor) -> Tensor:
         return rotate(x[..., 4:].unflatten(-1, (2, 4)).transpose(1, 2), turn)
@@ -63,7 +63,7 @@ def test_gradients_and_views() -> None:
 def test_bfloat16_is_rotated_in_float32() -> None:
     x = torch.randn(6, 8).to(torch.bfloat16)
     turn = rotation(torch.arange(6) + 300, 8, torch.bfloat16)
-    assert turn.dtype == torch.complex64
+    assert turn.dtype == torch.float32
     found = rotate(x, turn)
     assert found.dtype == torch.bfloat16
     assert torch.equal(found, rotate(x.float(), turn).to(torch.bfloat16))
