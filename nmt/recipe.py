@@ -249,6 +249,10 @@ class SearchConfig(Section):
     max_len_extra: Count = 10
 
 
+Compile = Literal["off", "layers", "graphs"]
+"""What torch.compile is put around."""
+
+
 class ComputeConfig(Section):
     """Precision and implementation."""
 
@@ -261,6 +265,11 @@ class ComputeConfig(Section):
     attention on a GPU; on a CPU what lies between matrix products, compiled by the machine's C compiler in two seconds
     when it is first wanted: an error where that cannot be), or auto, fused where that can run. The log's first event
     and the first lines say which; `nmt train RECIPE --check-kernels` compares them."""
+    compile: Compile = "off"
+    """torch.compile of each layer of a transformer, modern or convs2s, meant for a GPU: it takes seconds to minutes as
+    batches first come through, and the log says how many. graphs: recorded as CUDA graphs too, which spares small
+    batches their launches; for layouts whose batches have one shape (rows, flat). On a CPU `kernels` brings more, and
+    with `compile` its passes between products are torch's. Resumed runs are as good, but not byte for byte the same."""
     deterministic: bool = False
     """Same bytes on GPU too, at some cost. On CPU they are the same anyway."""
     threads: Positive | None = None
@@ -298,6 +307,10 @@ class Recipe(Section):
         if self.train.layout not in self.model.layouts | {"auto"}:
             taken = " or ".join(sorted(self.model.layouts))
             raise ValueError(f"train.layout {self.train.layout} is not for {self.model.kind}, which takes {taken}")
+        if self.compute.compile != "off" and not self.model.compiles:
+            raise ValueError(
+                f"compute.compile {self.compute.compile} is not for {self.model.kind}, whose steps are a loop"
+            )
         if self.model.tied_embeddings and not self.tokenizer.joint:
             raise ValueError("model.tied_embeddings needs tokenizer.joint: true")
         return self

@@ -20,6 +20,8 @@ class ModelSection(Section):
 
     layouts: ClassVar[frozenset[Layout]] = frozenset({"padded"})
     """What train.layout may be, as the model itself says it."""
+    compiles: ClassVar[bool] = False
+    """Whether it has layers for compute.compile, as the model itself says it."""
 
 
 def _check_tied_output(tied: bool, d_hidden: int, d_embed: int) -> None:
@@ -176,6 +178,7 @@ class TransformerConfig(ModelSection):
     """Vaswani et al. 2017, "Attention Is All You Need". The defaults are those of its base model."""
 
     layouts: ClassVar[frozenset[Layout]] = frozenset({"padded", "rows", "flat"})
+    compiles: ClassVar[bool] = True
     kind: Literal["transformer"]
     n_layers: Positive = 6
     """Layers of the encoder, and of the decoder (N)."""
@@ -270,6 +273,7 @@ class ModernConfig(ModelSection):
     """
 
     layouts: ClassVar[frozenset[Layout]] = frozenset({"padded", "rows", "flat"})
+    compiles: ClassVar[bool] = True
     kind: Literal["modern"]
     n_layers: Positive = 12
     """Layers of the encoder."""
@@ -334,6 +338,7 @@ class ConvS2SConfig(ModelSection):
     program for WMT English-German (fconv_wmt_en_de).
     """
 
+    compiles: ClassVar[bool] = True
     kind: Literal["convs2s"]
     d_embed: Positive = 768
     """Embeddings of words and positions, and what attention works in (f)."""

@@ -133,7 +133,8 @@ def _train(
             "recipe": _sha256(kept_recipe.encode()),
             "data": lineage["data"],
             "parameters": sum(p.numel() for p in model.parameters()),
-            "same_bytes": device.type == "cpu" or recipe.compute.deterministic,
+            "compile": recipe.compute.compile,
+            "same_bytes": recipe.compute.compile == "off" and (device.type == "cpu" or recipe.compute.deterministic),
         }
         trainer.log.write("start", **start)
         reporter.say(

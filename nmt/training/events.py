@@ -9,7 +9,7 @@ from nmt.durable import write_file
 from nmt.errors import EnvironmentFault
 
 # Events that belong to a moment of the training itself; after a resume those beyond the checkpoint did not happen.
-_OF_UPDATES = frozenset({"update", "validation", "saved", "skipped"})
+_OF_UPDATES = frozenset({"update", "validation", "saved", "skipped", "compiled"})
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ import torch
 from nmt.layers.multihead import SelfAttention
 from nmt.models.contract import Seq2Seq
 from nmt.ops.choose import Choice, choose_kernels
-from nmt.recipe import Recipe
+from nmt.recipe import Compile, Recipe
 from nmt.recipe_models import Layout
 
 
@@ -20,6 +20,7 @@ class Forms:
     layout: Layout
     why: str
     choice: Choice
+    compile: Compile
 
     def settle(self, recipe: Recipe) -> Recipe:
         """The recipe with this layout in it."""
@@ -27,7 +28,14 @@ class Forms:
 
     def lines(self) -> list[str]:
         """For the first lines of a training."""
-        return [f"layout: {self.layout} ({self.why})", str(self.choice)]
+        lines = [f"layout: {self.layout} ({self.why})", str(self.choice)]
+        match self.compile:
+            case "off":
+                return lines
+            case "layers":
+                return [*lines, "layers: compiled as batches first come through"]
+            case "graphs":
+                return [*lines, "layers: compiled as batches first come through, and recorded as CUDA graphs"]
 
 
 def with_dtype(recipe: Recipe, dtype: str) -> Recipe:
@@ -39,9 +47,12 @@ def choose_forms(recipe: Recipe, model: Seq2Seq, device: torch.device) -> Forms:
     """For a training on this device; the errors are those of `choose_kernels`."""
     layout, why = choose_layout(recipe, model, device)
     operations, compute = model.all_operations() | {"passes"}, recipe.compute
+    if compute.compile != "off":
+        operations -= {"passes"}  # compiled functions of our own would be holes in the layers' graphs
     if layout != "rows":
         operations -= {"packed"}
-    return Forms(layout, why, choose_kernels(compute.kernels, device, compute.dtype, operations, widest(recipe, model)))
+    choice = choose_kernels(compute.kernels, device, compute.dtype, operations, widest(recipe, model))
+    return Forms(layout, why, choice, compute.compile)
 
 
 def choose_layout(recipe: Recipe, model: Seq2Seq, device: torch.device) -> tuple[Layout, str]:

@@ -31,6 +31,10 @@ _CHANGEABLE = frozenset(
 )
 
 
+# Keys that runs of older versions do not name, and what these did.
+_ADDED = {"compute.compile": "off"}
+
+
 @dataclass(frozen=True)
 class Validated:
     """A validation that is remembered: its update, BLEU and loss."""
@@ -83,7 +87,7 @@ def fixed_keys(recipe: Recipe) -> dict[str, Any]:
 
 def changed_keys(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """`key: old -> new` for each fixed key that differs; `before` may have been written by an older nmt."""
-    before = {RENAMED.get(key, key): value for key, value in before.items()}
+    before = _ADDED | {RENAMED.get(key, key): value for key, value in before.items()}
     keys = sorted(before.keys() | after.keys())
     return [f"{k}: {before.get(k)} -> {after.get(k)}" for k in keys if before.get(k) != after.get(k)]
 

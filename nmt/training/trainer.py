@@ -21,6 +21,7 @@ from nmt.recipe_optim import Plateau
 from nmt.runs import now
 from nmt.training import checkpoint, kept
 from nmt.training.agreement import Agreed, agree, latest_checkpoint, refuse_other_weights
+from nmt.training.compiled import CompiledLayers
 from nmt.training.distributed import Group
 from nmt.training.events import EventLog
 from nmt.training.gradients import PartGradients
@@ -85,6 +86,7 @@ class Trainer:
         self.pool: Pool  # that the update under way takes its pairs from
         self.progress = Progress()
         self.log = EventLog(run / "log.jsonl" if group.first else None, reporter.say)
+        self.layers = CompiledLayers(recipe.compute.compile, self.model, self.batches.layout, device)
         self.share = Share(self.names, self.parameters, group, recipe.compute.shard_optimizer)
         self.optimizer = self._fresh_optimizer()
         self.rate = 0.0  # of the last update
@@ -121,6 +123,7 @@ class Trainer:
                     asked,
                 )
             self._update(pairs)
+            self._tell_of_compiling()
             last = progress.update == train.updates
             if progress.update % LOG_EVERY == 0 or last:
                 self._log_update()
@@ -167,6 +170,13 @@ class Trainer:
         if not deferred or self.device.type in READ_AT_ONCE:
             self._read_steps()
 
+    def _tell_of_compiling(self) -> None:
+        """What the update just made took of that, if anything; it is no part of the rate of training."""
+        if (seconds := self.layers.seconds()) > 0:
+            self.window.started += seconds
+            self.log.write("compiled", update=self.progress.update, seconds=round(seconds, 1))
+            self.reporter.say(f"layers: compiled at update {self.progress.update:,} in {seconds:.0f} s")
+
     def _gradients(self, pairs: Indices, update: int) -> tuple[Tensor, Counts]:
         """Gradients of the update's loss in the parameters; its summed negative log-likelihood, and what it counts."""
         train = self.recipe.train
@@ -179,6 +189,7 @@ class Trainer:
         nll = torch.zeros(len(cut), dtype=torch.float64, device=self.device)
         for number, part in zip(mine, parts, strict=True):
             torch.manual_seed(_seed(train.seed, update, number))
+            self.layers.begin()
             sums = batch_loss(self.model, part.to(self.device), train.label_smoothing, train.r_drop)
             (sums.smoothed / divisor).backward()
             nll[number] = sums.nll.detach()
@@ -294,7 +305,8 @@ class Trainer:
     def _measure(self, sentences: int | None) -> Validation:
         tokens = self.recipe.train.tokens or 2000
         target = Target(self.prepared.tokenizers[1], self.recipe.corpus.tgt)
-        return validate(self.model, self.prepared.valid, target, self.recipe.search, tokens, sentences, self.group)
+        with self.layers.as_written():
+            return validate(self.model, self.prepared.valid, target, self.recipe.search, tokens, sentences, self.group)
 
     def begin(self, fixed: dict[str, Any]) -> dict[str, Any]:
         """Takes up the run's newest checkpoint, if there is one; `fixed` is what a resumed run must share with it.

@@ -35,6 +35,14 @@ def without_libraries() -> Any:
     return patch.dict(os.environ, NMT_NATIVE="0")
 
 
+def traced_alone() -> Any:
+    """torch.compile takes layers for graphs, and makes no code of them."""
+    compiled = torch.compile
+    return patch.object(
+        torch, "compile", lambda call, **asked: compiled(call, backend="eager", dynamic=asked["dynamic"])
+    )
+
+
 def log_every(updates: int) -> Any:
     """Logs more often than a real training."""
     return patch.object(trainer, "LOG_EVERY", updates)

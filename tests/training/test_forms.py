@@ -158,3 +158,13 @@ def test_a_training_says_which_type_auto_is_and_goes_on_with_the_one_it_began_wi
     assert process.wait() == 0, process.stderr
     assert tiny.events(begun, "start")[-1]["dtype"] == other
     assert tiny.result(begun) == tiny.result(whole)
+
+
+def test_compiled_layers_leave_what_is_between_products_to_torch() -> None:
+    recipe = made(dtype="float32", kernels="auto")
+    compute = recipe.compute.model_copy(update={"compile": "layers"})
+    forms = chosen(recipe.model_copy(update={"compute": compute}), CPU)
+    assert forms.choice.kernels.passes is None
+    assert "passes" not in forms.choice.forms
+    assert forms.lines()[-1] == "layers: compiled as batches first come through"
+    assert "passes" in chosen(recipe, CPU).choice.forms
