@@ -40,15 +40,16 @@ class Stage:
 
 
 STAGES = (
-    Stage("machine", 30, "gpu_kernels"),
+    Stage("machine", 20, "gpu_kernels"),
     Stage("correctness", 40, "gpu_kernels"),
-    Stage("additive", 60, "gpu_kernels"),
-    Stage("attention", 60, "gpu_kernels"),
-    Stage("loss", 60, "gpu_kernels"),
-    Stage("loop", 30, "gpu_models"),
-    Stage("training", 170, "gpu_models"),
-    Stage("decoding", 60, "gpu_models"),
-    Stage("on device", 50, "gpu_models"),
+    Stage("additive", 50, "gpu_kernels"),
+    Stage("attention", 50, "gpu_kernels"),
+    Stage("loss", 50, "gpu_kernels"),
+    Stage("loop", 25, "gpu_models"),
+    Stage("training", 150, "gpu_models"),
+    Stage("compiled", 80, "gpu_models"),
+    Stage("decoding", 50, "gpu_models"),
+    Stage("on device", 45, "gpu_models"),
     Stage("plain", 30, "gpu_models"),
 )
 

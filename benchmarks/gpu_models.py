@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from statistics import median
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +19,11 @@ from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
 from nmt.models.initialize import initialize
 from nmt.models.meta import on_meta
-from nmt.recipe import Recipe, SearchConfig
+from nmt.recipe import Compile, Recipe, SearchConfig
 from nmt.recipe_file import load_recipe
 from nmt.search.beam import search
 from nmt.search.device import DeviceSearch
+from nmt.training.compiled import CompiledLayers
 from nmt.training.cost import batch_cost
 from nmt.training.loss import batch_loss
 from nmt.training.optim import build_optimizer
@@ -118,14 +120,31 @@ def training(place: Place) -> Iterator[Figure]:
         yield from guarded(name, partial(_trained, place, name, _recipe(place, recipe, keys), tokens, ceiling))
 
 
-def _trained(place: Place, name: str, recipe: Recipe, tokens: int, ceiling: float) -> Iterator[Figure]:
+def compiled(place: Place) -> Iterator[Figure]:
+    """The base Transformer's layers as written, compiled, and recorded as CUDA graphs: large and small batches."""
+    name, recipe, keys, _ = TRAINED[0]
+    for tokens in (25000, 4000):
+        for how in get_args(Compile):
+            what = f"{name}, {tokens:,} tokens an update, compile: {how}"
+            if how != "off" and (place.small or place.device.type != "cuda"):
+                yield Figure(what, skipped="not in a trial" if place.small else "no GPU")
+                continue
+            yield from guarded(what, partial(_trained, place, what, _recipe(place, recipe, keys), tokens, None, how))
+
+
+def _trained(
+    place: Place, name: str, recipe: Recipe, tokens: int, ceiling: float | None, how: Compile = "off"
+) -> Iterator[Figure]:
+    """ceiling: operations a second that are the most there could be, where a share of them is to be told."""
     model = _model(place, recipe)
+    layers = CompiledLayers(how, model, "flat", place.device)  # all batches have one shape
     batch = _batch(place, model.projection.weight.shape[0], max(1, place.size(tokens, 90) // LENGTH))
     optimizer = build_optimizer(recipe.train.optimizer, model, 1e-4)
     model.train()
 
     def update() -> float:
         started = time.perf_counter()
+        layers.begin()
         (batch_loss(model, batch, 0.1).smoothed / batch.tgt_tokens).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -143,7 +162,9 @@ def _trained(place: Place, name: str, recipe: Recipe, tokens: int, ceiling: floa
         meta.compute_dtype = place.dtype
         flops = batch_cost(meta, 8, LENGTH).flops / (8 * LENGTH)
     rate = batch.tgt_tokens / seconds
-    note = f"{batch.tgt_tokens:,} tokens an update, {rate * flops / ceiling:.1%} of the ceiling{memory}"
+    share = "" if ceiling is None else f", {rate * flops / ceiling:.1%} of the ceiling"
+    made = "" if how == "off" else f", compiled in {layers.seconds():.0f} s"
+    note = f"{batch.tgt_tokens:,} tokens an update{share}{memory}{made}"
     yield Figure(name, rate, "tokens/s", note)
 
 
@@ -302,4 +323,7 @@ def _plain(place: Place, what: str, build: type[PlainTransformer | PlainRNN], to
     yield Figure(what, rate, "tokens/s", "bfloat16 autocast, eager")
 
 
-STAGES = {"loop": loop, "training": training, "decoding": decoding, "on device": on_device, "plain": plain}
+STAGES = {
+    **{"loop": loop, "training": training, "compiled": compiled},
+    **{"decoding": decoding, "on device": on_device, "plain": plain},
+}

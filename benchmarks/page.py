@@ -158,6 +158,16 @@ def limits(result: Result) -> str:
 
 def growth(result: Result) -> str:
     """Rates by size of batch, a column for each recipe and type."""
+    return _by_size(result) + "\n\nTarget tokens a second. " + _machine(result)
+
+
+def attentions(result: Result) -> str:
+    """Rates by length, a column for each attention and type."""
+    told = "Source positions a second, forward and backward through two layers of the encoder. "
+    return _by_size(result) + "\n\n" + told + _machine(result)
+
+
+def _by_size(result: Result) -> str:
     rows = result["rows"]
     columns = list(dict.fromkeys((row["task"], row["dtype"]) for row in rows))
     sizes = list(dict.fromkeys((row["sentences"], row["length"]) for row in rows))
@@ -166,7 +176,7 @@ def growth(result: Result) -> str:
     for size in sizes:
         found = [rates.get((*column, *size)) for column in columns]
         table.append([*map(str, size), *("" if rate is None else f"{rate:,.0f}" for rate in found)])
-    return markdown(table) + "\n\nTarget tokens a second. " + _machine(result)
+    return markdown(table)
 
 
 def loader(result: Result) -> str:
@@ -182,6 +192,16 @@ def loader(result: Result) -> str:
 def _machine(result: Result) -> str:
     s = result["settings"]
     return f"{s['time']}, commit {s['commit']}, {s['processor']}, {s['threads']} threads, torch {s['torch']}."
+
+
+def gains(result: Result) -> str:
+    """What compiled passes bring, by recipe."""
+    table = [["recipe", "type", "plain, target tokens/s", "compiled", "times as fast", "half of the batches"]]
+    for row in sorted(result["rows"], key=lambda row: -row["times"]):
+        rates = f"{row['plain']:,.0f}", f"{row['compiled']:,.0f}"
+        middle = f"{row['quarter']:.2f} to {row['three_quarters']:.2f}"
+        table.append([row["recipe"], row["dtype"], *rates, f"{row['times']:.2f}", middle])
+    return markdown(table) + "\n\n" + _machine(result)
 
 
 def quality(result: Result) -> str:
@@ -325,9 +345,11 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "invariance": invariance,
     "peers-speed": speed,
     "peers-loss": loss,
+    "passes": gains,
     "train-variants": variants,
     "train-limit": limits,
     "train-growth": growth,
+    "train-attention": attentions,
     "train-loader": loader,
     "quality": quality,
     "gpu": on_gpu,

@@ -3,6 +3,7 @@
     python -m benchmarks.train variants     every precision, layout and compiler setting there is, on the real text
     python -m benchmarks.train limit        share of what torch.mm reaches at the model's shapes, in the same minutes
     python -m benchmarks.train growth       sentences of 10 to 320 pieces at one number of tokens; batches of 1 to 1024
+    python -m benchmarks.train attention    the four attentions of modern in its encoder, 64 to 4,096 pieces a sentence
     python -m benchmarks.train loader       tokens a second that one thread makes batches of, in every layout
 
 Each writes benchmarks/results/train-WHAT.json as it goes; `python -m benchmarks.page` makes tables of them. On a CPU it
@@ -18,11 +19,10 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
-from pydantic import BaseModel
 
 from benchmarks import machine, ours
 from benchmarks.peers import RESULTS
@@ -35,10 +35,12 @@ from nmt.corpus.shards import Prepared
 from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
 from nmt.models.initialize import initialize
+from nmt.models.modern import Attention, ModernMemory
 from nmt.ops.choose import choose_kernels
+from nmt.ops.fused import using
 from nmt.recipe import Recipe
 from nmt.recipe_file import load_recipe
-from nmt.recipe_models import Layout
+from nmt.recipe_models import Layout, ModernConfig
 from nmt.training.allocator import keep_memory
 from nmt.training.loss import batch_loss
 from nmt.training.optim import build_optimizer
@@ -46,6 +48,8 @@ from nmt.training.optim import build_optimizer
 DTYPES = ("float32", "bfloat16")
 LENGTHS = (10, 20, 40, 80, 160, 320)
 SENTENCES = (1, 4, 16, 64, 256, 1024)
+LONG = (64, 128, 256, 512, 1024, 2048, 4096)
+"""Positions of a sentence for `attention`."""
 TYPICAL = 30
 """Pieces of a sentence where the number of sentences changes."""
 
@@ -110,7 +114,8 @@ def main() -> None:
     os.chdir(options.work)
     keep_memory()
     torch.set_num_threads(options.threads)
-    measure = {"variants": _variants, "limit": _limits, "growth": _growth, "loader": _loader}[options.what]
+    measures = {"variants": _variants, "limit": _limits, "growth": _growth, "attention": _attention, "loader": _loader}
+    measure = measures[options.what]
     rows: list[Any] = []
     settings = machine.settings(options.threads) | {"warm_up": options.warm_up, "measure": options.measure}
     for row in measure(options):
@@ -122,7 +127,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("variants", "limit", "growth", "loader"))
+    parser.add_argument("what", choices=("variants", "limit", "growth", "attention", "loader"))
     parser.add_argument("--tasks", nargs="+", choices=ours.RECIPES, default=list(ours.RECIPES))
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="all but loader: these alone")
     parser.add_argument("--threads", type=int, default=2)
@@ -142,40 +147,20 @@ def _options() -> argparse.Namespace:
 # --- variants ---------------------------------------------------------------------------------------------------------
 
 
-def variants(
-    taken: Collection[str], recipe: type[Recipe] = Recipe, dtypes: Sequence[str] = DTYPES
-) -> list[dict[str, str]]:
-    """Every combination of precision with the layouts, of those that a model takes, compiler settings that recipes
-    know, and plain forms or fast ones.
+def variants(layouts: Collection[str], compiles: bool, dtypes: Sequence[str] = DTYPES) -> list[dict[str, str]]:
+    """Every combination of precision with the layouts that a model takes and plain forms, fast ones, and, where it has
+    layers for that, torch.compile.
     """
-    axes: dict[str, Sequence[str]] = {"compute.dtype": dtypes}
-    for key in ("train.layout", "compute.compile"):
-        values = choices(recipe, key)
-        if key == "train.layout":
-            values = [value for value in values if value in taken]
-        if values:
-            axes[key] = values
-    axes["compute.kernels"] = ("plain", "auto")  # `fused` is an error where one of several cannot be
-    return [dict(zip(axes, chosen, strict=True)) for chosen in product(*axes.values())]
-
-
-def choices(recipe: type[Recipe], key: str) -> list[str]:
-    """The words, or true and false, that a recipe's key may be; none where there is no such key."""
-    section, name = key.split(".")
-    model = recipe.model_fields[section].annotation
-    assert isinstance(model, type)
-    assert issubclass(model, BaseModel)
-    if name not in model.model_fields:
-        return []
-    kind = model.model_fields[name].annotation
-    if get_origin(kind) is Literal:
-        return [word for word in get_args(kind) if word != "auto"]
-    return ["false", "true"] if kind is bool else []
+    forms = [("plain", "off"), ("auto", "off"), *([("auto", "layers")] if compiles else [])]
+    places = product(dtypes, [layout for layout in get_args(Layout) if layout in layouts], forms)
+    keys = ("compute.dtype", "train.layout", "compute.kernels", "compute.compile")
+    return [dict(zip(keys, (dtype, layout, *form), strict=True)) for dtype, layout, form in places]
 
 
 def _variants(options: argparse.Namespace) -> Iterator[Trained]:
     for task in options.tasks:
-        for keys in variants(load_recipe(ours.RECIPES[task]).model.layouts, dtypes=options.dtypes):
+        model = load_recipe(ours.RECIPES[task]).model
+        for keys in variants(model.layouts, model.compiles, options.dtypes):
             yield _trained(task, keys, options)
 
 
@@ -216,7 +201,7 @@ def _limits(options: argparse.Namespace) -> Iterator[Share]:
     for task, dtype in product(options.tasks, options.dtypes):
         recipe = load_recipe(ours.RECIPES[task], [f"compute.dtype={dtype}"])
         prepared = prepare(recipe, ours.RECIPES[task], say=lambda line: None)
-        model, batches = _model(recipe, prepared, dtype), _some_batches(recipe, prepared)
+        model, batches = started_model(recipe, prepared, dtype), some_batches(recipe, prepared)
         before = limit(model, batches, recipe.train.label_smoothing)
         trained = _trained(task, {"compute.dtype": dtype}, options)
         after = limit(model, batches, recipe.train.label_smoothing)
@@ -232,7 +217,7 @@ def _limits(options: argparse.Namespace) -> Iterator[Share]:
         )
 
 
-def _model(recipe: Recipe, prepared: Prepared | None, dtype: str, device: str = "cpu") -> Seq2Seq:
+def started_model(recipe: Recipe, prepared: Prepared | None, dtype: str, device: str = "cpu") -> Seq2Seq:
     """The recipe's model with its first weights; without text, for a vocabulary as large as the recipe's."""
     sizes = recipe.tokenizer.sizes if prepared is None else tuple(t.n_ids for t in prepared.tokenizers)
     model = build_model(recipe.model, *sizes)
@@ -242,7 +227,7 @@ def _model(recipe: Recipe, prepared: Prepared | None, dtype: str, device: str = 
     return model.to(device)
 
 
-def _some_batches(recipe: Recipe, prepared: Prepared, count: int = 4) -> list[Any]:
+def some_batches(recipe: Recipe, prepared: Prepared, count: int = 4) -> list[Any]:
     """Batches of the first epoch."""
     batches = Batches(prepared.train, recipe.train.seed, recipe.train.tokens, recipe.train.batch_sentences)
     pool = batches.pool(0)
@@ -286,7 +271,7 @@ def _growth(options: argparse.Namespace) -> Iterator[Point]:
     sizes += [(sentences, TYPICAL) for sentences in options.sentences]
     for task, dtype in product(options.tasks, options.dtypes):
         recipe = load_recipe(ours.RECIPES[task])
-        model = _model(recipe, None, dtype)
+        model = started_model(recipe, None, dtype)
         model.use(choose_kernels("auto", torch.device("cpu"), dtype, model.all_operations() | {"passes"}).kernels)
         for sentences, length in sizes:
             yield point(task, recipe, model, dtype, sentences, length)
@@ -317,6 +302,43 @@ def point(task: str, recipe: Recipe, model: Seq2Seq, dtype: str, sentences: int,
     taken = measured_updates(update)
     peak = torch.cuda.max_memory_allocated(weight.device) if cuda else None
     return Point(task, dtype, sentences, length, round(batch.tgt_tokens / median(taken), 1), peak)
+
+
+# --- attentions -------------------------------------------------------------------------------------------------------
+
+
+def _attention(options: argparse.Namespace) -> Iterator[Point]:
+    """Layers that see all, a window of 16, that and strides of 16, or sums; the same number of positions at a time."""
+    for dtype in options.dtypes:
+        for length in LONG:
+            for attention in get_args(Attention):
+                config = ModernConfig(kind="modern", **ENCODER, attention=attention)
+                yield encoder_point(config, dtype, max(1, options.tokens // length), length)
+
+
+ENCODER: dict[str, Any] = {"n_layers": 2, "d_model": 256, "n_heads": 4, "d_ff": 704, "dropout": 0.0}
+
+
+def encoder_point(config: ModernConfig, dtype: str, sentences: int, length: int) -> Point:
+    """Source positions a second, forward and backward through the encoder, for sentences of one length."""
+    model = build_model(config, 100, 100)
+    model.initialize()
+    model.compute_dtype = getattr(torch, dtype)
+    passes = choose_kernels("auto", torch.device("cpu"), dtype, {"passes"}).kernels.passes
+    src = torch.randint(len(SPECIALS), 100, (sentences, length))
+    keep = torch.ones(sentences, length, dtype=torch.bool)
+    used = [one for name, one in model.named_parameters() if name.startswith("encoder.")]
+
+    def update() -> float:
+        started = time.perf_counter()
+        with using(passes):
+            keys = cast(ModernMemory, model.encode(src, keep)).cross[0].keys
+            torch.autograd.grad(keys.float().square().sum(), used)
+        return time.perf_counter() - started
+
+    update()
+    taken = measured_updates(update, seconds=1.5)
+    return Point(config.attention, dtype, sentences, length, round(sentences * length / median(taken), 1), None)
 
 
 def measured_updates(update: Any, seconds: float = 2.0, least: int = 3) -> Sequence[float]:

@@ -77,6 +77,10 @@ def mend(toolkit: str) -> None:
             return made
 
         dataclasses._process_class = with_hash  # pyright: ignore[reportAttributeAccessIssue]
+        # Its encoder calls torch's fast layer as that was before masks had a type; its masks are those of padding, 1.
+        name = "_transformer_encoder_layer_fwd"
+        layer = getattr(torch, name)
+        setattr(torch, name, lambda *given: layer(*given, 1))
     elif toolkit == "sockeye":
         constants = importlib.import_module("sockeye.constants")
         constants.MEASURE_SPEED_EVERY = 5  # updates; it has 50 # pyright: ignore[reportAttributeAccessIssue]

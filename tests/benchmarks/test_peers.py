@@ -159,6 +159,14 @@ def test_our_variants_have_a_column_for_each_key_that_changes() -> None:
     assert table[3] == "| gru | bfloat16 | 1,000 | 10.0% | 900 |"
 
 
+def test_what_passes_bring_is_listed_the_most_first() -> None:
+    row = {"recipe": "a", "dtype": "float32", "plain": 2000.4, "compiled": 2500.0, "times": 1.251}
+    row |= {"quarter": 1.2, "three_quarters": 1.3}
+    table = page.gains({"settings": SETTINGS, "rows": [row, {**row, "recipe": "b", "times": 1.4}]}).splitlines()
+    assert table[2] == "| b | float32 | 2,000 | 2,500 | 1.40 | 1.20 to 1.30 |"
+    assert table[3] == "| a | float32 | 2,000 | 2,500 | 1.25 | 1.20 to 1.30 |"
+
+
 def test_the_share_of_the_limit_stands_in_its_table() -> None:
     row = {"task": "gru", "dtype": "float32", "tokens_per_second": 3000.0, "limit_tokens_per_second": 4000.0}
     row |= {"model_gflops": 120.4, "products_gflops": 160.0, "share": 0.7525}
