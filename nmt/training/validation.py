@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 
@@ -14,6 +15,7 @@ from nmt.corpus.shards import Shard
 from nmt.corpus.tokenizer import Tokenizer
 from nmt.metrics import Score, bleu, offline_tokenizer_for
 from nmt.models.contract import Seq2Seq
+from nmt.ops.ready import Precision, Ready, worth_readying
 from nmt.recipe import SearchConfig
 from nmt.search.beam import search
 from nmt.training.distributed import Group
@@ -78,17 +80,28 @@ def mean_loss(model: Seq2Seq, shard: Shard, batch_tokens: int, group: Group) -> 
 
 @torch.inference_mode()
 def translate(model: Seq2Seq, src: Sequence[Ids], target: Tokenizer, config: SearchConfig, group: Group) -> list[str]:
-    """The best translation of each source (ids without end of sentence), searched in batches of like length."""
+    """The best translation of each source (ids without end of sentence), searched in batches of like length, with what
+    a search on a CPU has compiled and made ready, where the model's training has such.
+    """
     model.eval()
     device = next(model.parameters()).device
     order = np.argsort([-len(ids) for ids in src], kind="stable")
     size = max(1, SEARCHED_ROWS // config.beam)
     mine: list[tuple[int, list[int]]] = []
-    for start in range(group.rank * size, len(order), group.size * size):
-        part = order[start : start + size]
-        found = search(model, pad_rows([src[i] for i in part], eos=True).to(device), config)
-        mine += [(int(i), hypotheses[0].ids) for i, hypotheses in zip(part, found, strict=True)]
+    with _made_ready(model, device):
+        for start in range(group.rank * size, len(order), group.size * size):
+            part = order[start : start + size]
+            found = search(model, pad_rows([src[i] for i in part], eos=True).to(device), config)
+            mine += [(int(i), hypotheses[0].ids) for i, hypotheses in zip(part, found, strict=True)]
     best: list[list[int]] = [[] for _ in src]
     for i, ids in chain.from_iterable(group.gather(mine)):
         best[i] = ids
     return target.decode(best)
+
+
+def _made_ready(model: Seq2Seq, device: torch.device) -> AbstractContextManager[None]:
+    """The matrices as they are now, for a search on a CPU."""
+    precision: Precision = "bfloat16" if model.compute_dtype == torch.bfloat16 else "float32"
+    if model.kernels.passes is None or not worth_readying(device, precision):
+        return nullcontext()
+    return Ready(model, precision).using()
