@@ -11,20 +11,29 @@ typedef struct {
     int half, *failed;
 } Losses;
 
-INLINE void lose_row(const Losses *t, int64_t row, float *x, const int half)
+/* A row of logits into x, with the bias where there is one: the largest; and their mean. */
+INLINE float taken(const void *logits, int64_t row, const float *bias, int64_t size, float *x, float *mean,
+                   const int half)
 {
-    const int64_t size = t->size, start = row * size, target = t->targets[row];
     V top = all(-INFINITY), sum = all(0.0f);
     for (int64_t at = 0; at < size; at += WIDTH) {
         const int64_t left = size - at;
-        V v = get(t->logits, start + at, left, half);
-        if (t->bias) v += get(t->bias, at, left, 0);
+        V v = get(logits, row * size + at, left, half);
+        if (bias) v += get(bias, at, left, 0);
         put(x, at, v, left, 0);
         sum += v;
         if (left < WIDTH) v = load_some(x + at, left, -INFINITY);
         top = larger(v, top);
     }
-    const float most = largest_lane(top), at_target = x[target], mean = sum_of(sum) / (float)size;
+    *mean = sum_of(sum) / (float)size;
+    return largest_lane(top);
+}
+
+INLINE void lose_row(const Losses *t, int64_t row, float *x, const int half)
+{
+    const int64_t size = t->size, start = row * size, target = t->targets[row];
+    float mean;
+    const float most = taken(t->logits, row, t->bias, size, x, &mean, half), at_target = x[target];
     V total = all(0.0f);
     for (int64_t at = 0; at < size; at += WIDTH) {
         const int64_t left = size - at;
@@ -79,25 +88,17 @@ typedef struct {
 /* Logits into x with the bias added; gives the norm of log p = x - norm, and adds the row's losses to nll and mean. */
 INLINE float log_norm(const Drops *t, const void *logits, int64_t row, float *x, const int half)
 {
-    const int64_t size = t->size, start = row * size;
-    V top = all(-INFINITY), sum = all(0.0f), total = all(0.0f);
-    for (int64_t at = 0; at < size; at += WIDTH) {
-        const int64_t left = size - at;
-        V v = get(logits, start + at, left, half);
-        if (t->bias) v += get(t->bias, at, left, 0);
-        put(x, at, v, left, 0);
-        sum += v;
-        if (left < WIDTH) v = load_some(x + at, left, -INFINITY);
-        top = larger(v, top);
-    }
-    const float most = largest_lane(top);
+    const int64_t size = t->size;
+    float mean;
+    const float most = taken(logits, row, t->bias, size, x, &mean, half);
+    V total = all(0.0f);
     for (int64_t at = 0; at < size; at += WIDTH) {
         const int64_t left = size - at;
         total += exponential((left < WIDTH ? load_some(x + at, left, -INFINITY) : load(x + at)) - most);
     }
     const float norm = most + logf(sum_of(total));
     t->nll[row] += norm - x[t->targets[row]];
-    t->mean[row] += norm - sum_of(sum) / (float)size;
+    t->mean[row] += norm - mean;
     return norm;
 }
 
