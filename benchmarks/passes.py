@@ -9,11 +9,10 @@ or the other way round, so that whatever else the machine does falls on both. Wr
 """
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -22,7 +21,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from benchmarks import machine, ours
 from benchmarks.peers import RESULTS
-from benchmarks.train import some_batches, started_model
+from benchmarks.train import some_batches, started_model, write_rows
 from nmt.batch import Batch
 from nmt.commands.prepare import prepare
 from nmt.models.contract import Seq2Seq
@@ -61,12 +60,7 @@ def main() -> None:
     os.chdir(options.work)
     keep_memory()
     torch.set_num_threads(options.threads)
-    settings, rows = machine.settings(options.threads), list[Gained]()
-    for row in _gains(options):
-        rows.append(row)
-        print(f"{row.recipe} {row.dtype}: {row.times} times ({row.plain} to {row.compiled} tokens/s)", flush=True)
-        text = json.dumps({"settings": settings, "rows": [asdict(one) for one in rows]}, indent=1)
-        (options.out / "passes.json").write_text(text + "\n")
+    write_rows(_gains(options), machine.settings(options.threads), options.out / "passes.json")
 
 
 def _options() -> argparse.Namespace:

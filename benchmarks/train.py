@@ -14,7 +14,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -116,13 +116,17 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     measures = {"variants": _variants, "limit": _limits, "growth": _growth, "attention": _attention, "loader": _loader}
     measure = measures[options.what]
-    rows: list[Any] = []
     settings = machine.settings(options.threads) | {"warm_up": options.warm_up, "measure": options.measure}
-    for row in measure(options):
+    write_rows(measure(options), settings, options.out / f"train-{options.what}.json")
+
+
+def write_rows(found: Iterable[Any], settings: dict[str, Any], path: Path) -> None:
+    """Prints each dataclass that is found and writes all so far, with the settings, as it goes."""
+    rows: list[dict[str, Any]] = []
+    for row in found:
         rows.append(asdict(row))
         print(" ".join(f"{key}={value}" for key, value in rows[-1].items() if key != "watched"), flush=True)
-        text = json.dumps({"settings": settings, "rows": rows}, indent=1)
-        (options.out / f"train-{options.what}.json").write_text(text + "\n")
+        path.write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
 
 
 def _options() -> argparse.Namespace:
