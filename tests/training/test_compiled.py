@@ -1,7 +1,7 @@
 """compute.compile: which layers are compiled, that they compute the same, and what a training tells of it."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,17 @@ def losses_and_gradients(model: Seq2Seq, batch: Batch) -> list[Tensor]:
     return [loss.smoothed.detach(), *torch.autograd.grad(loss.smoothed, list(model.parameters()))]
 
 
+def assert_the_same_after(change: Callable[[Seq2Seq], None], name: str, layout: Layout) -> None:
+    """Losses and gradients of a model of MODELS are what they were before."""
+    model, batch = build_model(made(MODELS[name]).model, 12, 12), batch_of(layout)
+    model.initialize()
+    model.eval()
+    wanted = losses_and_gradients(model, batch)
+    change(model)
+    for one, other in zip(losses_and_gradients(model, batch), wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
 CASES: list[tuple[str, Layout]] = [
     *((name, "padded") for name in MODELS),
     *(("transformer", "rows"), ("transformer", "flat"), ("modern", "rows"), ("linear", "flat")),
@@ -74,28 +85,21 @@ CASES: list[tuple[str, Layout]] = [
 @pytest.mark.parametrize(("name", "layout"), CASES)
 def test_layers_are_whole_graphs_that_compute_the_same(name: str, layout: Layout) -> None:
     """As torch traces them, without code made of that: no layer falls into pieces."""
-    model, batch = build_model(made(MODELS[name]).model, 12, 12), batch_of(layout)
-    model.initialize()
-    model.eval()
-    wanted = losses_and_gradients(model, batch)
-    for layer in model.compilable():
-        layer.compile(backend="eager", fullgraph=True, dynamic=layout == "padded")
-    for one, other in zip(losses_and_gradients(model, batch), wanted, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+    def traced(model: Seq2Seq) -> None:
+        for layer in model.compilable():
+            layer.compile(backend="eager", fullgraph=True, dynamic=layout == "padded")
+
+    assert_the_same_after(traced, name, layout)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler here")
 @pytest.mark.parametrize(("name", "layout"), CASES)
 def test_the_code_made_of_them_computes_the_same(name: str, layout: Layout) -> None:
-    model, batch = build_model(made(MODELS[name]).model, 12, 12), batch_of(layout)
-    model.initialize()
-    model.eval()
-    wanted = losses_and_gradients(model, batch)
-    layers = CompiledLayers("layers", model, layout, CPU)
-    for one, other in zip(losses_and_gradients(model, batch), wanted, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
-    assert layers.seconds() > 1.0
+    layers = list[CompiledLayers]()
+    assert_the_same_after(lambda model: layers.append(CompiledLayers("layers", model, layout, CPU)), name, layout)
+    assert layers[0].seconds() > 1.0
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("en-fr-*.yaml")))
