@@ -155,3 +155,15 @@ class Window:
         self.positions += counts.positions
         self.real += counts.src_tokens + counts.tgt_tokens
         self.grad_norm += grad_norm
+
+
+def spread(size: int, count: int) -> list[int]:
+    """`count` places spread evenly over `size`."""
+    return [i * size // count for i in range(min(count, size))] if count else []
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

@@ -27,7 +27,7 @@ from nmt.training.events import EventLog
 from nmt.training.gradients import PartGradients
 from nmt.training.loss import batch_loss
 from nmt.training.optim import PlateauState, at_update, learning_rate, step_if_finite
-from nmt.training.progress import Counts, Progress, Step, Validated, Window, changed_keys
+from nmt.training.progress import Counts, Progress, Step, Validated, Window, changed_keys, clock, spread
 from nmt.training.sharding import Share
 from nmt.training.stopping import StopRequest
 from nmt.training.validation import Target, Validation, validate
@@ -263,7 +263,7 @@ class Trainer:
         eta = (train.updates - progress.update) * seconds / max(window.updates, 1)
         self.reporter.live(
             f"update {progress.update:,}/{train.updates:,} · epoch {self._epochs_done():.1f} · loss {loss:.3f} · "
-            f"{rate:,.0f} target tokens/s · padding {1 - share:.0%} · {_clock(eta)} left"
+            f"{rate:,.0f} target tokens/s · padding {1 - share:.0%} · {clock(eta)} left"
         )
 
     def _validate(self) -> None:
@@ -297,7 +297,7 @@ class Trainer:
             f"validation at update {progress.update:,}: loss {result.loss:.4f}, BLEU {result.bleu.score:.2f}"
             + (" (best so far)" if better else f" (best {progress.best.bleu:.2f})" if progress.best else "")
         )
-        for i in _spread(len(result.translations), recipe.train.samples):
+        for i in spread(len(result.translations), recipe.train.samples):
             self.reporter.say(f"  source       {shard.src_lines()[i]}")
             self.reporter.say(f"  translation  {result.translations[i]}")
             self.reporter.say(f"  reference    {shard.tgt_lines()[i]}")
@@ -399,14 +399,3 @@ class Trainer:
 
 def _seed(seed: int, update: int, part: int) -> int:
     return int(np.random.SeedSequence([seed, update, part]).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _spread(size: int, count: int) -> list[int]:
-    """`count` places spread evenly over `size`."""
-    return [i * size // count for i in range(min(count, size))] if count else []
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"
