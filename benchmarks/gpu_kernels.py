@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from benchmarks.figures import Figure, Place, guarded, has
 from nmt.ops import additive
-from nmt.ops.cross_entropy import projected_cross_entropy
+from nmt.ops.cross_entropy import Rows, projected_cross_entropy
 
 A, D = 1000, 2000
 """Bahdanau 2015: hidden units of the alignment, and width of an annotation."""
@@ -133,11 +133,23 @@ def _loss_error(place: Place) -> Iterator[Figure]:
     def exact(features: Tensor, weight: Tensor) -> Tensor:
         return F.cross_entropy(features @ weight.T, targets, label_smoothing=0.1, reduction="sum")
 
-    def chunked(features: Tensor, weight: Tensor) -> Tensor:
-        return projected_cross_entropy(features, weight, None, targets, 0.1)[0]
-
     inputs = [place.random(n, d), place.random(v, d, dtype=torch.float32) * d**-0.5]
-    yield from _errors("chunked loss", chunked, exact, inputs)
+    yield from _errors("chunked loss", partial(_chunked, None, targets), exact, inputs)
+    if (compiled := _kernel_rows(place)) is not None:
+        yield from _errors("chunked loss, kernel", partial(_chunked, compiled, targets), exact, inputs)
+    else:
+        yield Figure("chunked loss, kernel", skipped="no Triton, or no GPU")
+
+
+def _chunked(compiled: Rows | None, targets: Tensor, features: Tensor, weight: Tensor) -> Tensor:
+    return projected_cross_entropy(features, weight, None, targets, 0.1, compiled=compiled)[0]
+
+
+def _kernel_rows(place: Place) -> Rows | None:
+    """Rows of logits in Triton's kernel, where it can run."""
+    if not has("nmt.ops.cross_entropy_triton") or place.device.type != "cuda":
+        return None
+    return importlib.import_module("nmt.ops.cross_entropy_triton").TritonRows()
 
 
 # --- additive attention -----------------------------------------------------------------------------------------------
@@ -296,10 +308,14 @@ def loss(place: Place) -> Iterator[Figure]:
         logits = features @ weight.to(features.dtype).T
         return F.cross_entropy(logits.float(), targets, label_smoothing=0.1, reduction="sum")
 
-    def chunked(features: Tensor, weight: Tensor) -> Tensor:
-        return projected_cross_entropy(features, weight, None, targets, 0.1)[0]
-
-    forms: list[tuple[str, Callable[..., Tensor]]] = [("loss, all logits", whole), ("loss, chunked", chunked)]
+    forms: list[tuple[str, Callable[..., Tensor]]] = [
+        ("loss, all logits", whole),
+        ("loss, chunked", partial(_chunked, None, targets)),
+    ]
+    if (compiled := _kernel_rows(place)) is not None:
+        forms.append(("loss, chunked, kernel", partial(_chunked, compiled, targets)))
+    else:
+        yield Figure("loss, chunked, kernel", skipped="no Triton, or no GPU")
     for name, form in forms:
         yield from guarded(name, partial(_timed, place, name, form, inputs))
     name = "loss, all logits, compiled"

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nmt.errors import EnvironmentFault, NmtError, UsageError
 from nmt.ops import additive, packed
+from nmt.ops.cross_entropy import Rows
 from nmt.ops.fused import Fused, library
 from nmt.processor import instructions
 
@@ -63,14 +64,16 @@ AttendPacked = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, bool, float], T
 
 @dataclass(frozen=True)
 class Kernels:
-    """The implementations that a model runs; ops/additive.py and ops/packed.py say what each is. passes: on a CPU, what
-    a training does between products, compiled (ops/fused.py); None for torch's own operations.
+    """The implementations that a model runs; ops/additive.py, ops/packed.py and ops/cross_entropy.py say what each is.
+    passes: on a CPU, what a training does between products, the loss too, compiled (ops/fused.py); None, as for rows,
+    for torch's own operations.
     """
 
     additive_align: AlignAdditive = additive.align
     additive_attend: AttendAdditive = additive.attend
     additive_steps: type[additive.Steps] = additive.Steps
     packed_attend: AttendPacked = packed.attend
+    rows: Rows | None = None
     passes: Fused | None = None
 
 
@@ -104,9 +107,12 @@ class Choice:
 _NAMES = {
     "additive": "additive attention",
     "packed": "attention over packed rows",
+    "loss": "loss of the vocabulary",
     "passes": "passes between products",
 }
-_PLACES = {"additive": ("cuda",), "packed": ("cpu", "cuda"), "passes": ("cpu",)}
+_PLACES = {"additive": ("cuda",), "packed": ("cpu", "cuda"), "loss": ("cuda",), "passes": ("cpu",)}
+ALWAYS = frozenset({"loss", "passes"})
+"""What every model's training has."""
 _DTYPES = dict.fromkeys(_NAMES, ("bfloat16", "float32")) | {"packed": ("bfloat16",)}
 _WIDEST = {"packed": packed.LONGEST}
 _LEAST_CAPABILITY = (8, 0)  # NVIDIA's A100: products of bfloat16
@@ -196,6 +202,10 @@ def _load(forms: dict[str, str]) -> Kernels:
         from nmt.ops import packed_triton
 
         kernels = replace(kernels, packed_attend=packed_triton.attend)
+    if forms.get("loss") == "fused":
+        from nmt.ops.cross_entropy_triton import TritonRows
+
+        kernels = replace(kernels, rows=TritonRows())
     if forms.get("passes") == "fused":
         kernels = replace(kernels, passes=library()[0])
     return kernels

@@ -41,6 +41,11 @@ def packed(kernel: str, num_warps: int, **constants: Any) -> Build:
     return Build("nmt.ops.packed_triton", kernel, "bf16", {**sizes, **constants}, num_warps)
 
 
+def rows(floats: str, **constants: Any) -> Build:
+    sizes = {"V": 32000, "BLOCK": 2048, "BIASED": False}
+    return Build("nmt.ops.cross_entropy_triton", "_rows_kernel", floats, {**sizes, **constants}, 8)
+
+
 BUILDS = {
     "weights": additive("_weights_kernel", "bf16", BLOCK_A=16, BLOCK_Q=16, KEY_BLOCKS=1),
     "weights-of-a-beam": additive("_weights_kernel", "bf16", BLOCK_A=32, BLOCK_Q=8, KEY_BLOCKS=1),
@@ -58,16 +63,20 @@ BUILDS = {
     "packed-backward": packed("_backward_kernel", 8),
     "packed-backward-causal-dropout": packed("_backward_kernel", 8, CAUSAL=True, DROPS=True),
     "packed-backward-grouped": packed("_backward_kernel", 8, GROUP=4, C=32, BLOCK_C=32),
+    "loss": rows("bf16"),
+    "loss-biased-fp32": rows("fp32", BIASED=True),
 }
 
 # Types of arguments that are neither the inputs' numbers nor integers.
 _TYPES = {
     **dict.fromkeys(("weights", "dweights", "dscores", "dv", "hide"), "*fp32"),
     **{"may": "*u8", "seed": "*i64", "query_segments": "*i32", "key_segments": "*i32"},
-    **{"sharpness": "fp32", "louder": "fp32"},
+    **{"sharpness": "fp32", "louder": "fp32", "even": "fp32", "at_target": "fp32"},
+    **{"targets": "*i64", "nll": "*fp32", "mean": "*fp32", "bias": "*fp32"},
 }
 _NUMBERS = (
     "query", "keys", "v", "values", "queries", "context", "dcontext", "dquery", "dkeys", "dvalues",
+    "logits",
 )  # fmt: skip
 
 

@@ -344,7 +344,7 @@ def test_r_drop(
         )
 
     inputs = [torch.randn(70, 20), torch.randn(70, 20), torch.randn(size, 20), *([torch.randn(size)] if bias else [])]
-    monkeypatch.setattr("nmt.ops.r_drop.BLOCK", 2 * 30 * size)  # not all positions at once
+    monkeypatch.setattr("nmt.ops.cross_entropy.BLOCK", 2 * 30 * size)  # not all positions at once
     same(form, inputs, dtype, 3 * error)
 
 

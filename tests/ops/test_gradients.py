@@ -6,7 +6,7 @@ from torch import Tensor
 
 from nmt.ops import additive, r_drop
 from nmt.ops.additive_decoder import decode
-from nmt.ops.cross_entropy import projected_cross_entropy
+from nmt.ops.cross_entropy import NOTHING, projected_cross_entropy
 from nmt.ops.gru import gru_scan, gru_step
 
 LENGTHS = [5, 3, 1]
@@ -113,13 +113,34 @@ def test_projected_cross_entropy_equals_torch(
 
 
 @pytest.mark.parametrize("with_bias", [False, True])
+def test_a_position_without_a_target_is_as_if_it_were_not_there(with_bias: bool) -> None:
+    features, weight, bias = numbers(9, 5), numbers(11, 5), numbers(11) if with_bias else None
+    other = numbers(9, 5)
+    targets = torch.randint(0, 11, (9,))
+    there = torch.tensor([True, False, True, True, False, True, True, True, False])
+    gapped = targets.where(there, NOTHING)
+    inputs = [features, weight, *([] if bias is None else [bias])]
+
+    def plain(x: Tensor, y: Tensor, wanted: Tensor, gaps: bool) -> tuple[Tensor, Tensor]:
+        return projected_cross_entropy(x, weight, bias, wanted, 0.1, gaps)
+
+    def dropped(x: Tensor, y: Tensor, wanted: Tensor, gaps: bool) -> tuple[Tensor, Tensor]:
+        return r_drop.r_drop_cross_entropy(x, y, weight, bias, wanted, 0.1, 2.0, gaps)
+
+    for form in (plain, dropped):
+        found, wanted = form(features, other, gapped, True), form(features[there], other[there], targets[there], False)
+        torch.testing.assert_close(found, wanted)
+        torch.testing.assert_close(torch.autograd.grad(found[0], inputs), torch.autograd.grad(wanted[0], inputs))
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
 @pytest.mark.parametrize(("smoothing", "alpha"), [(0.0, 0.0), (0.1, 5.0), (0.3, 1.0)])
 def test_r_drop_is_its_equation_with_its_gradients(
     with_bias: bool, smoothing: float, alpha: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against autograd through Liang et al. 2021, equation 4 (halved), in blocks of other sizes than the batch."""
-    monkeypatch.setattr(r_drop, "BLOCK", 2 * 11 * 4)
-    monkeypatch.setattr(r_drop, "CACHED", 2 * 11 * 3)
+    monkeypatch.setattr("nmt.ops.cross_entropy.BLOCK", 2 * 11 * 4)
+    monkeypatch.setattr("nmt.ops.cross_entropy.CACHED", 2 * 11 * 3)
     N, D, V = 9, 5, 11
     first, second, weight, bias = numbers(N, D), numbers(N, D), numbers(V, D), numbers(V)
     targets = torch.randint(V, (N,))

@@ -18,7 +18,7 @@ from tests.ops.sass import BUILDS
 
 pytest.importorskip("triton", reason="Triton is not installed: nothing compiles the kernels")
 
-QUICK = ["weights", "one-query", "gradients", "one-gradient", "packed", "packed-backward"]
+QUICK = ["weights", "one-query", "gradients", "one-gradient", "packed", "packed-backward", "loss"]
 SLOW = [name for name in BUILDS if name not in QUICK]
 names = pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 
@@ -40,6 +40,8 @@ REGISTERS = {
     # One tile of 128 x 128 scores, at 8 warps a program all that there is.
     **{"packed": 168, "packed-causal-dropout": 168, "packed-backward": 255, "packed-backward-causal-dropout": 255},
     "packed-backward-grouped": 255,
+    # At 8 warps a program 64 registers let four of them share a processor.
+    **{"loss": 64, "loss-biased-fp32": 64},
 }
 
 
