@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from statistics import median
 from typing import get_args
 
@@ -19,13 +20,15 @@ from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
 from nmt.models.initialize import initialize
 from nmt.models.meta import on_meta
+from nmt.ops.choose import ALWAYS, choose_kernels
+from nmt.ops.graph import Recorder
 from nmt.recipe import Compile, Recipe, SearchConfig
 from nmt.recipe_file import load_recipe
 from nmt.search.beam import search
 from nmt.search.device import DeviceSearch
+from nmt.training.backward import backward_of
 from nmt.training.compiled import CompiledLayers
 from nmt.training.cost import batch_cost
-from nmt.training.loss import batch_loss
 from nmt.training.optim import build_optimizer
 
 PAPERS = ROOT / "recipes" / "papers"
@@ -62,6 +65,11 @@ def _model(place: Place, recipe: Recipe) -> Seq2Seq:
     torch.manual_seed(1)
     initialize(model, recipe.model.initialization)
     model.compute_dtype = place.dtype
+    dtype = str(place.dtype).removeprefix("torch.")
+    choice = choose_kernels(
+        "auto" if place.device.type == "cuda" else "plain", place.device, dtype, model.all_operations() | ALWAYS
+    )
+    model.use(choice.kernels)
     return model.to(place.device)
 
 
@@ -89,22 +97,10 @@ def _looped(place: Place, what: str, model: Seq2Seq, batch: Batch, graphed: bool
         features = model(batch)
         features.backward(torch.ones_like(features))
 
-    if not graphed:
-        yield Figure(what, 1e3 * place.time(work), "ms")
-        return
-    if place.device.type != "cuda":
+    if graphed and place.device.type != "cuda":
         yield Figure(what, skipped="no GPU")
-        return
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # what is captured must have run before, and not on the default stream
-        for _ in range(3):
-            work()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    yield Figure(what, 1e3 * place.time(graph.replay), "ms")
+    else:
+        yield Figure(what, 1e3 * place.time(Recorder(place.device)(work) if graphed else work), "ms")
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -117,45 +113,60 @@ def training(place: Place) -> Iterator[Figure]:
     ceiling = 2 * n**3 / place.time(lambda: a @ b)
     yield Figure("ceiling", ceiling / 1e12, "TFLOP/s", "the product that shares below are of")
     for name, recipe, keys, tokens in TRAINED:
-        yield from guarded(name, partial(_trained, place, name, _recipe(place, recipe, keys), tokens, ceiling))
+        for graphs in (False, True):
+            what = f"{name}, recorded" if graphs else name
+            yield from guarded(
+                what, partial(_trained, place, what, _recipe(place, recipe, keys), tokens, ceiling, graphs)
+            )
 
 
 def compiled(place: Place) -> Iterator[Figure]:
-    """The base Transformer's layers as written, compiled, and recorded as CUDA graphs: large and small batches."""
+    """The base Transformer's layers as written and compiled, with updates recorded and not: large and small batches."""
     name, recipe, keys, _ = TRAINED[0]
-    for tokens in (25000, 4000):
-        for how in get_args(Compile):
-            what = f"{name}, {tokens:,} tokens an update, compile: {how}"
-            if how != "off" and (place.small or place.device.type != "cuda"):
-                yield Figure(what, skipped="not in a trial" if place.small else "no GPU")
-                continue
-            yield from guarded(what, partial(_trained, place, what, _recipe(place, recipe, keys), tokens, None, how))
+    for tokens, how, graphs in product((25000, 4000), get_args(Compile), (False, True)):
+        what = f"{name}, {tokens:,} tokens an update, compile: {how}{', recorded' if graphs else ''}"
+        if how != "off" and (place.small or place.device.type != "cuda"):
+            yield Figure(what, skipped="not in a trial" if place.small else "no GPU")
+            continue
+        made = _recipe(place, recipe, keys)
+        yield from guarded(what, partial(_trained, place, what, made, tokens, None, graphs, how))
 
 
 def _trained(
-    place: Place, name: str, recipe: Recipe, tokens: int, ceiling: float | None, how: Compile = "off"
+    place: Place,
+    name: str,
+    recipe: Recipe,
+    tokens: int,
+    ceiling: float | None,
+    graphs: bool = False,
+    how: Compile = "off",
 ) -> Iterator[Figure]:
     """ceiling: operations a second that are the most there could be, where a share of them is to be told."""
+    if graphs and place.device.type != "cuda":
+        yield Figure(name, skipped="no GPU")
+        return
     model = _model(place, recipe)
-    layers = CompiledLayers(how, model, "flat", place.device)  # all batches have one shape
-    batch = _batch(place, model.projection.weight.shape[0], max(1, place.size(tokens, 90) // LENGTH))
+    layers = CompiledLayers(how, model, "flat")  # all batches have one shape
+    faults = list[str]()
+    backward = backward_of(with_graphs(recipe, graphs), model, list(model.parameters()), place.device, faults.append)
+    sentences = max(1, place.size(tokens, 90) // LENGTH)
+    batch = backward.shaped(_batch(place, model.projection.weight.shape[0], sentences))
     optimizer = build_optimizer(recipe.train.optimizer, model, 1e-4)
     model.train()
 
     def update() -> float:
         started = time.perf_counter()
-        layers.begin()
-        (batch_loss(model, batch, 0.1).smoothed / batch.tgt_tokens).backward()
+        backward(batch, batch.tgt_tokens, 1)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         place.wait()
         return time.perf_counter() - started
 
-    update()
-    update()
+    for _ in range(3):  # recorded at the second
+        update()
     if place.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    seconds = median(measured_updates(update, 25 * place.seconds))
+    seconds = median(measured_updates(update, 20 * place.seconds))
     memory = f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if place.device.type == "cuda" else ""
     with on_meta():
         meta = build_model(recipe.model, *recipe.tokenizer.sizes)
@@ -164,8 +175,13 @@ def _trained(
     rate = batch.tgt_tokens / seconds
     share = "" if ceiling is None else f", {rate * flops / ceiling:.1%} of the ceiling"
     made = "" if how == "off" else f", compiled in {layers.seconds():.0f} s"
-    note = f"{batch.tgt_tokens:,} tokens an update{share}{memory}{made}"
+    note = "; ".join([f"{batch.tgt_tokens:,} tokens an update{share}{memory}{made}", *faults])
     yield Figure(name, rate, "tokens/s", note)
+
+
+def with_graphs(recipe: Recipe, graphs: bool) -> Recipe:
+    """The recipe with this compute.cuda_graphs."""
+    return recipe.model_copy(update={"compute": recipe.compute.model_copy(update={"cuda_graphs": graphs})})
 
 
 # --- decoding ---------------------------------------------------------------------------------------------------------

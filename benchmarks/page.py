@@ -181,11 +181,13 @@ def _by_size(result: Result) -> str:
 
 def loader(result: Result) -> str:
     """How fast batches are made, a row a layout."""
-    table = [["layout", "loaded, tokens/s", "cut and loaded", "padding", "source and target tokens of an epoch"]]
+    first = ["layout", "loaded, tokens/s", "cut and loaded", "padding", "source and target tokens of an epoch"]
+    table = [[*first, "shapes with `cuda_graphs`", "padding then"]]
     for row in result["rows"]:
         rates = [f"{row[key] / 1e6:.1f} M" for key in ("loaded_per_second", "cut_and_loaded_per_second")]
         size = f"{row['tokens']:,} in {row['batches']:,} batches"
-        table.append([row["layout"], *rates, f"{1 - row['real_share']:.1%}", size])
+        graphs = f"{row['shapes']:,}", f"{1 - row['roomy_share']:.1%}"
+        table.append([row["layout"], *rates, f"{1 - row['real_share']:.1%}", size, *graphs])
     return markdown(table) + "\n\nOf one thread's CPU time. " + _machine(result)
 
 

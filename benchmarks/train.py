@@ -28,7 +28,7 @@ from benchmarks import machine, ours
 from benchmarks.peers import RESULTS
 from benchmarks.products import limit
 from benchmarks.watch import Watched, rate, watch
-from nmt.batch import SPECIALS, padded_batch
+from nmt.batch import SPECIALS, padded_batch, roomy
 from nmt.commands.prepare import prepare
 from nmt.corpus.batches import Batches
 from nmt.corpus.shards import Prepared
@@ -96,12 +96,16 @@ class Point:
 class Loaded:
     """Batches made by one thread from one epoch of the real text: source and target tokens a second of its CPU time,
     loading alone, and cutting the epoch into batches with it; the best of several epochs.
+
+    shapes, roomy_share: of its batches filled up as compute.cuda_graphs has them.
     """
 
     layout: str
     tokens: int
     batches: int
     real_share: float
+    shapes: int
+    roomy_share: float
     loaded_per_second: float
     cut_and_loaded_per_second: float
 
@@ -261,9 +265,11 @@ def loaded(batches: Batches, epochs: int = 5) -> Loaded:
         made = [pool.load(places) for places in pool.batches]
         ended = time.process_time()
         tokens = sum(batch.src_tokens + batch.tgt_tokens for batch in made)
-        share = tokens / sum(batch.positions for batch in made)
+        wide = [roomy(batch) for batch in made]
+        shapes = {(batch.src.shape, batch.tgt_in.shape, batch.longest, batch.room) for batch in wide}
+        share, wide_share = (round(tokens / sum(batch.positions for batch in all_), 4) for all_ in (made, wide))
         rates = round(tokens / (ended - cut)), round(tokens / (ended - started))
-        found.append(Loaded(batches.layout, tokens, len(made), round(share, 4), *rates))
+        found.append(Loaded(batches.layout, tokens, len(made), share, len(shapes), wide_share, *rates))
     return max(found[1:], key=lambda one: one.cut_and_loaded_per_second)
 
 

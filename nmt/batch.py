@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from nmt.recipe_models import Layout
 
@@ -45,6 +46,7 @@ class Batch:
     src_segments, tgt_segments    (B, S), (B, T) int32: 1 for the first pair of a row, 2 for the second, ...; 0 for none
     src_positions, tgt_positions  (B, S), (B, T) int32: the position in the sentence, from 0; 0 where there is none
     `longest`: positions of the longest source and of the longest target. `copies`: times that each pair is in the rows.
+    `room`: for a batch that `roomy` made.
     """
 
     src: Tensor
@@ -60,6 +62,7 @@ class Batch:
     tgt_positions: Tensor | None = None
     longest: tuple[int, int] = (0, 0)
     copies: int = 1
+    room: "Room | None" = None
 
     @property
     def src_keep(self) -> Tensor:
@@ -81,9 +84,20 @@ class Batch:
 
         def moved(tensor: Tensor) -> Tensor:
             # Only from pinned memory is a copy not waited for.
-            return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+            pinned = device.type == "cuda" and tensor.device.type == "cpu"
+            return (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=True)
 
         return self._with(moved)
+
+    def copy(self) -> "Batch":
+        """The same batch in memory of its own."""
+        return self._with(torch.clone)
+
+    def take(self, other: "Batch") -> None:
+        """Puts the ids of a batch of this shape in the place of these; the counts stay as they are."""
+        for name in _TENSORS:
+            if (tensor := getattr(self, name)) is not None:
+                tensor.copy_(getattr(other, name))
 
     def twice(self) -> "Batch":
         """Every pair two times, the whole batch and then the whole batch again; counts as for one."""
@@ -92,6 +106,43 @@ class Batch:
     def _with(self, change: Any) -> "Batch":
         tensors = {name: tensor for name in _TENSORS if (tensor := getattr(self, name)) is not None}
         return replace(self, **{name: change(tensor) for name, tensor in tensors.items()})
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many target tokens and sentences a batch of this shape has at most. What is computed of it depends on these,
+    and not on how many there are, so the same work can be done again on other pairs.
+    """
+
+    tgt_tokens: int
+    sentences: int
+
+
+def roomy(batch: Batch) -> Batch:
+    """The same pairs in one of few shapes, by what counts for nothing: rows, widths, `longest` and room for tokens and
+    sentences are rounded up, to four sizes an octave. The counts stay those of the pairs.
+
+    A row of layout `padded` that is added has EOS for its source, so that there is something to look at.
+    """
+    B, S, T = *batch.src.shape, batch.tgt_in.shape[1]
+    rows = B if batch.layout == "flat" else _rounded_up(B)
+    width = {"src": _rounded_up(S), "tgt": _rounded_up(T)}
+    tensors = {
+        name: F.pad(tensor, (0, width[name[:3]] - tensor.shape[1], 0, rows - B))
+        for name in _TENSORS
+        if (tensor := getattr(batch, name)) is not None
+    }
+    if batch.layout == "padded":
+        tensors["src"][B:, 0] = EOS
+    room = Room(min(_rounded_up(batch.tgt_tokens), rows * width["tgt"]), _rounded_up(batch.sentences))
+    longest = _rounded_up(batch.longest[0]), _rounded_up(batch.longest[1])
+    return replace(batch, **tensors, longest=longest, room=room)
+
+
+def _rounded_up(n: int) -> int:
+    """To 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, ...: at most a quarter more."""
+    step = 1 << max(0, (n - 1).bit_length() - 3)
+    return -(-n // step) * step
 
 
 @dataclass(frozen=True)

@@ -249,7 +249,7 @@ class SearchConfig(Section):
     max_len_extra: Count = 10
 
 
-Compile = Literal["off", "layers", "graphs"]
+Compile = Literal["off", "layers"]
 """What torch.compile is put around."""
 
 
@@ -267,9 +267,13 @@ class ComputeConfig(Section):
     and the first lines say which; `nmt train RECIPE --check-kernels` compares them."""
     compile: Compile = "off"
     """torch.compile of each layer of a transformer, modern or convs2s, meant for a GPU: it takes seconds to minutes as
-    batches first come through, and the log says how many. graphs: recorded as CUDA graphs too, which spares small
-    batches their launches; for layouts whose batches have one shape (rows, flat). On a CPU `kernels` brings more, and
-    with `compile` its passes between products are torch's. Resumed runs are as good, but not byte for byte the same."""
+    batches first come through, and the log says how many. On a CPU `kernels` brings more, and with `compile` its passes
+    between products are torch's. Resumed runs are as good, but not byte for byte the same."""
+    cuda_graphs: bool = False
+    """Record the forward and backward pass on a GPU once for each shape of batch, and replay it: one launch in place of
+    hundreds, or of thousands for recurrent models, which pays where updates are small (below some 8,000 tokens).
+    Batches are filled up to few shapes for it, about a tenth more padding. Dropout then falls elsewhere than without,
+    and resumed runs are as good, but not byte for byte the same."""
     deterministic: bool = False
     """Same bytes on GPU too, at some cost. On CPU they are the same anyway."""
     threads: Positive | None = None

@@ -19,12 +19,14 @@ from nmt.layers.multihead import SelfAttention
 from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
 from nmt.ops import additive, dot, masks, packed
-from nmt.ops.choose import PLAIN, Choice, Kernels, choose_device, choose_kernels, training_dtype
+from nmt.ops.choose import ALWAYS, PLAIN, Choice, Kernels, choose_device, choose_kernels, training_dtype
 from nmt.ops.cross_entropy import projected_cross_entropy
 from nmt.ops.fused import using
+from nmt.ops.graph import Record, Recorder
 from nmt.ops.linear import linear, wide
 from nmt.processes import cores
 from nmt.recipe import Recipe
+from nmt.training.backward import Backward, Eager, Recorded
 from nmt.training.fitting import planned_tokens
 from nmt.training.forms import widest, with_dtype
 
@@ -117,7 +119,7 @@ def check_kernels(recipe: Recipe, device: str = "auto") -> Report:
     length = min(LENGTH, recipe.corpus.max_len)
     wanted = recipe.train.batch_sentences or planned_tokens(recipe.train, where) // length
     sentences = max(1, min(wanted, MOST_POSITIONS[where.type] // length))
-    choice = choose_kernels("auto", where, dtype, model.all_operations() | {"passes"}, widest(recipe, model))
+    choice = choose_kernels("auto", where, dtype, model.all_operations() | ALWAYS, widest(recipe, model))
     left_out = {name: choice.why[name] for name, form in choice.forms.items() if form == "plain"}
     found = [compare(case, where) for case in cases(recipe, model.eval(), _batch(sentences, length, where), choice)]
     report = Report(
@@ -186,6 +188,41 @@ def cases(recipe: Recipe, model: Seq2Seq, batch: Batch, choice: Choice) -> Itera
     if choice.forms.get("additive") == "fused":
         (v,) = (p for name, p in model.named_parameters() if name.endswith("v_a"))
         yield _additive(v, batch, dtype, choice)
+    if recipe.compute.cuda_graphs and batch.src.device.type == "cuda":
+        yield recorded(recipe, model, batch, choice, Recorder(batch.src.device))
+
+
+def recorded(recipe: Recipe, model: Seq2Seq, batch: Batch, choice: Choice, record: Record) -> Case:
+    """The gradients of a batch from a recording, and launch by launch; EnvironmentFault where none can be made.
+    Compared in float32, as `_whole`.
+    """
+    parameters, device, dtype = list(model.parameters()), batch.src.device, model.compute_dtype
+
+    def refuse(why: str) -> None:
+        raise EnvironmentFault(f"compute.cuda_graphs: {why}", "leave it out of the recipe")
+
+    def run(backward: Backward, dtype: torch.dtype) -> Form:
+        shaped = backward.shaped(batch)
+
+        def form() -> Sequence[Tensor]:
+            model.compute_dtype = dtype
+            model.use(choice.kernels)
+            found = [backward(shaped, batch.tgt_tokens, 1)]
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    found.append(parameter.grad.clone())
+                    parameter.grad = None
+            return found
+
+        return form
+
+    def both(dtype: torch.dtype) -> tuple[Form, Form]:
+        replayed = run(Recorded(model, parameters, recipe.train, device, record, refuse), dtype)
+        replayed()  # it is recorded when it comes again
+        replayed()
+        return run(Eager(model, recipe.train, device), dtype), replayed
+
+    return Case("forward and backward (launched one by one)", *both(dtype), both(torch.float32))
 
 
 def _whole(model: Seq2Seq, batch: Batch, choice: Choice, dtype: torch.dtype) -> Case:
@@ -220,7 +257,8 @@ def _loss(model: Seq2Seq, batch: Batch, choice: Choice, smoothing: float) -> Cas
 
     def chunked(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         with using(choice.kernels.passes):
-            return projected_cross_entropy(features, weight, bias, targets, smoothing)[0]
+            compiled = choice.kernels.rows
+            return projected_cross_entropy(features, weight, bias, targets, smoothing, compiled=compiled)[0]
 
     return Case("loss (all logits)", lambda: _with_gradients(plain, inputs), lambda: _with_gradients(chunked, inputs))
 

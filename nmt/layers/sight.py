@@ -127,7 +127,7 @@ def _of_segments(batch: Batch, src: Tensor, pattern: Pattern, written_out: bool,
     at, then = (torch.arange(length, device=src.device) for length in batch.longest)
     source = target = across = None
     if batch.layout == "flat" or not written_out or pattern(at[:1], at[:1]) is not None:
-        n = batch.sentences * batch.copies
+        n = (batch.room or batch).sentences * batch.copies
         here, there = places(src, src_positions, n, len(at)), places(tgt, tgt_positions, n, len(then))
         source = Apart(here, here, of_source(here.keep, at, pattern, window))
         target = Apart(there, there, of_target(then, pattern, window) if written_out else None)

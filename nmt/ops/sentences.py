@@ -17,7 +17,8 @@ class Places:
 
     apart     (n * L,) int64: for each place in a sentence, the position of the rows, counted through; any where none
     together  (B * N,) int64: for each position of the rows, its place in a sentence; any where it is padding
-    keep      (n, L) bool: where there is a position; real (B, N) bool: where there is a sentence
+    keep      (n, L) bool: where there is a position, or the first place of a sentence that has none, so that it has
+              something to look at; real (B, N) bool: where there is a sentence
     """
 
     apart: Tensor
@@ -27,8 +28,8 @@ class Places:
 
 
 def places(segments: Tensor, positions: Tensor, n: int, longest: int) -> Places:
-    """segments (B, N): 1 for a row's first sentence, and so on, 0 for padding; positions (B, N) in the sentence; n
-    sentences in all rows, the longest of `longest` positions: both are known on the host, so no device is asked.
+    """segments (B, N): 1 for a row's first sentence, and so on, 0 for padding; positions (B, N) in the sentence. At
+    most n sentences are in all rows, of at most `longest` positions: the host knows both, so no device is asked.
     """
     real = segments != 0
     of_row = segments.amax(dim=1, keepdim=True).cumsum(dim=0) - segments.amax(dim=1, keepdim=True)  # sentences before
@@ -38,7 +39,9 @@ def places(segments: Tensor, positions: Tensor, n: int, longest: int) -> Places:
     counted = torch.arange(place.shape[0], device=place.device)
     apart = counted.new_zeros(nowhere + 1).scatter_(0, place, counted)[:-1]
     keep = torch.zeros(nowhere + 1, dtype=torch.bool, device=place.device).scatter_(0, place, True)[:-1]
-    return Places(apart, place.clamp(max=nowhere - 1), keep.view(n, longest), real)
+    keep = keep.view(n, longest)
+    keep[:, 0] = True
+    return Places(apart, place.clamp(max=nowhere - 1), keep, real)
 
 
 def take_apart(x: Tensor, where: Places) -> Tensor:

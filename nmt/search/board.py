@@ -2,7 +2,7 @@
 them.
 
 A step is the same operations on the same memory whatever it finds, and asks the device for no number, so that it can be
-recorded and replayed (search/graph.py). What `Books` keeps in lists is here in tables; its rules are the same, number
+recorded and replayed (ops/graph.py). What `Books` keeps in lists is here in tables; its rules are the same, number
 for number.
 """
 

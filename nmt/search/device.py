@@ -26,11 +26,11 @@ from torch.nn import functional as F
 from nmt.batch import BOS, EOS, PAD
 from nmt.models.contract import Seq2Seq, fixed, map_tensors, tensors_of
 from nmt.ops.casts import Casts
+from nmt.ops.graph import Record, Recorder, Work, why_not_recorded
 from nmt.recipe import SearchConfig
 from nmt.search.beam import search
 from nmt.search.board import Board, Pool, advance
 from nmt.search.books import Books
-from nmt.search.graph import Record, Recorder, Work
 from nmt.search.hypothesis import Hypothesis
 from nmt.search.shortlist import Shortlist
 from nmt.search.stepper import at_rest, bits, count_prefix, count_source, no_attention
@@ -243,12 +243,7 @@ class DeviceSearch:
         try:
             return _Lane(lane.board, self.record(lane.step))
         except RuntimeError as error:
-            first: BaseException = error
-            while isinstance(first.__context__, RuntimeError):  # that the recording failed, after what it failed at
-                first = first.__context__
-            if isinstance(first, torch.OutOfMemoryError):
-                raise first from None
-            self.why_eager = str(first).strip().partition("\n")[0] or type(first).__name__
+            self.why_eager = why_not_recorded(error)
             return lane
 
     def _keep(self, key: tuple[object, ...], lane: _Lane) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from nmt.errors import EnvironmentFault, UsageError
+from nmt.errors import UsageError
 from nmt.models.contract import Seq2Seq
 from nmt.recipe import Compile
 from nmt.recipe_models import Layout
@@ -18,10 +18,8 @@ from nmt.recipe_models import Layout
 class CompiledLayers:
     """What compute.compile asks for, of a model that is about to be trained."""
 
-    def __init__(self, how: Compile, model: Seq2Seq, layout: Layout, device: torch.device) -> None:
-        """Compiles nothing yet: that happens as the layers first run. UsageError or EnvironmentFault where it cannot
-        be.
-        """
+    def __init__(self, how: Compile, model: Seq2Seq, layout: Layout) -> None:
+        """Compiles nothing yet: that happens as the layers first run. UsageError where there are none."""
         self.how: Compile = how
         self._told = 0.0
         if how == "off":
@@ -29,19 +27,9 @@ class CompiledLayers:
         layers = model.compilable()
         if not layers:
             raise UsageError(f"compute.compile: {how}: this model has no layers that can be compiled", "leave it off")
-        if how == "graphs" and layout == "padded":
-            hint = "use train.layout: rows or flat; or compute.compile: layers"
-            raise UsageError("compute.compile: graphs needs batches of one shape, and padded ones differ", hint)
-        if how == "graphs" and device.type != "cuda":
-            raise EnvironmentFault("compute.compile: graphs needs a CUDA device", "use compute.compile: layers, or off")
         for layer in layers:
             # Padded batches differ in shape: code for any, at once. Others have one.
-            layer.compile(mode="reduce-overhead" if how == "graphs" else "default", dynamic=layout == "padded")
-
-    def begin(self) -> None:
-        """Before each forward pass of a training: what graphs have put out before may be overwritten."""
-        if self.how == "graphs":
-            torch.compiler.cudagraph_mark_step_begin()
+            layer.compile(dynamic=layout == "padded")
 
     @contextmanager
     def as_written(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nmt.batch import Batch
+from nmt.batch import Batch, roomy
 from nmt.corpus.batches import Pool, batches_of, in_order
 from nmt.corpus.shards import Prepared
 from nmt.errors import EnvironmentFault
@@ -45,6 +45,8 @@ def fitting_tokens(recipe: Recipe, model: Seq2Seq, prepared: Prepared, device: t
     model.to(device)
     memory = _Memory(device, group.local_size)
     room = memory.room - _standing_bytes(recipe, model, group.size)
+    if recipe.compute.cuda_graphs:  # recordings have memory of their own, beside that of what runs once
+        room //= 2
 
     def measure(tokens: int) -> int | None:
         return memory.peak(lambda: _worst_update(recipe, model, prepared, tokens, device))
@@ -133,6 +135,7 @@ def _worst_update(recipe: Recipe, model: Seq2Seq, prepared: Prepared, tokens: in
     model.train()
     try:
         for batch in _worst(pool, train.grad_parts):
+            batch = roomy(batch) if recipe.compute.cuda_graphs else batch
             batch_loss(model, batch.to(device), train.label_smoothing, train.r_drop).smoothed.backward()
         with torch.inference_mode():
             model.eval()

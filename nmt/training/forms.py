@@ -8,7 +8,7 @@ import torch
 
 from nmt.layers.multihead import SelfAttention
 from nmt.models.contract import Seq2Seq
-from nmt.ops.choose import Choice, choose_kernels
+from nmt.ops.choose import ALWAYS, Choice, choose_kernels
 from nmt.recipe import Compile, Recipe
 from nmt.recipe_models import Layout
 
@@ -21,6 +21,7 @@ class Forms:
     why: str
     choice: Choice
     compile: Compile
+    cuda_graphs: bool
 
     def settle(self, recipe: Recipe) -> Recipe:
         """The recipe with this layout in it."""
@@ -29,13 +30,11 @@ class Forms:
     def lines(self) -> list[str]:
         """For the first lines of a training."""
         lines = [f"layout: {self.layout} ({self.why})", str(self.choice)]
-        match self.compile:
-            case "off":
-                return lines
-            case "layers":
-                return [*lines, "layers: compiled as batches first come through"]
-            case "graphs":
-                return [*lines, "layers: compiled as batches first come through, and recorded as CUDA graphs"]
+        if self.compile == "layers":
+            lines.append("layers: compiled as batches first come through")
+        if self.cuda_graphs:
+            lines.append("updates: recorded as CUDA graphs, one for each shape of batch that comes a second time")
+        return lines
 
 
 def with_dtype(recipe: Recipe, dtype: str) -> Recipe:
@@ -46,13 +45,15 @@ def with_dtype(recipe: Recipe, dtype: str) -> Recipe:
 def choose_forms(recipe: Recipe, model: Seq2Seq, device: torch.device) -> Forms:
     """For a training on this device; the errors are those of `choose_kernels`."""
     layout, why = choose_layout(recipe, model, device)
-    operations, compute = model.all_operations() | {"passes"}, recipe.compute
+    operations, compute = model.all_operations() | ALWAYS, recipe.compute
     if compute.compile != "off":
         operations -= {"passes"}  # compiled functions of our own would be holes in the layers' graphs
+    if recipe.train.r_drop:
+        operations -= {"loss"}  # it has one of its own
     if layout != "rows":
         operations -= {"packed"}
     choice = choose_kernels(compute.kernels, device, compute.dtype, operations, widest(recipe, model))
-    return Forms(layout, why, choice, compute.compile)
+    return Forms(layout, why, choice, compute.compile, compute.cuda_graphs)
 
 
 def choose_layout(recipe: Recipe, model: Seq2Seq, device: torch.device) -> tuple[Layout, str]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nmt.batch import PAD, Batch
 from nmt.models.contract import Seq2Seq
-from nmt.ops.cross_entropy import projected_cross_entropy
+from nmt.ops.cross_entropy import NOTHING, projected_cross_entropy
 from nmt.ops.fused import using
 from nmt.ops.r_drop import r_drop_cross_entropy
 
@@ -27,14 +27,27 @@ def batch_loss(model: Seq2Seq, batch: Batch, smoothing: float, r_drop: float = 0
 
     With r_drop above 0 (alpha of Liang et al. 2021) the batch goes through the model twice, side by side.
     """
-    # How many there are is known: a GPU need not be asked, and waited for.
-    real = torch.nonzero_static((batch.tgt_out != PAD).flatten(), size=batch.tgt_tokens)[:, 0]
-    targets = batch.tgt_out.flatten().index_select(0, real)
+    real, targets = _wanted(batch)
+    gaps = batch.room is not None
     with using(model.kernels.passes if torch.is_grad_enabled() else None):
         features = model(batch.twice() if r_drop else batch)  # (B, T, D), or (2B, T, D)
         features = features.reshape(-1, features.shape[-1])
         weight, bias = model.projection.weight, model.projection.bias
         if not r_drop:
-            return LossSums(*projected_cross_entropy(features.index_select(0, real), weight, bias, targets, smoothing))
+            few = features.index_select(0, real)
+            return LossSums(*projected_cross_entropy(few, weight, bias, targets, smoothing, gaps, model.kernels.rows))
         first, second = (half.index_select(0, real) for half in features.chunk(2))
-        return LossSums(*r_drop_cross_entropy(first, second, weight, bias, targets, smoothing, r_drop))
+        return LossSums(*r_drop_cross_entropy(first, second, weight, bias, targets, smoothing, r_drop, gaps))
+
+
+def _wanted(batch: Batch) -> tuple[Tensor, Tensor]:
+    """The target positions with something to predict, counted through all rows, and what that is; where the batch has
+    room for more, the first position again, and NOTHING. Neither asks the device for a number.
+    """
+    there, targets = (batch.tgt_out != PAD).flatten(), batch.tgt_out.flatten()
+    if batch.room is None:
+        real = torch.nonzero_static(there, size=batch.tgt_tokens)[:, 0]
+        return real, targets.index_select(0, real)
+    real = torch.nonzero_static(there, size=batch.room.tgt_tokens, fill_value=0)[:, 0]
+    beyond = torch.arange(len(real), device=real.device) >= there.sum()
+    return real, targets.index_select(0, real).masked_fill(beyond, NOTHING)

@@ -32,7 +32,7 @@ _CHANGEABLE = frozenset(
 
 
 # Keys that runs of older versions do not name, and what these did.
-_ADDED = {"compute.compile": "off"}
+_ADDED = {"compute.compile": "off", "compute.cuda_graphs": False}
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ from nmt.recipe_optim import Plateau
 from nmt.runs import now
 from nmt.training import checkpoint, kept
 from nmt.training.agreement import Agreed, agree, latest_checkpoint, refuse_other_weights
+from nmt.training.backward import backward_of
 from nmt.training.compiled import CompiledLayers
 from nmt.training.distributed import Group
 from nmt.training.events import EventLog
 from nmt.training.gradients import PartGradients
-from nmt.training.loss import batch_loss
 from nmt.training.optim import PlateauState, at_update, learning_rate, step_if_finite
 from nmt.training.progress import Counts, Progress, Step, Validated, Window, changed_keys, clock, spread
 from nmt.training.sharding import Share
@@ -86,7 +86,8 @@ class Trainer:
         self.pool: Pool  # that the update under way takes its pairs from
         self.progress = Progress()
         self.log = EventLog(run / "log.jsonl" if group.first else None, reporter.say)
-        self.layers = CompiledLayers(recipe.compute.compile, self.model, self.batches.layout, device)
+        self.layers = CompiledLayers(recipe.compute.compile, self.model, self.batches.layout)
+        self.backward = backward_of(recipe, self.model, self.parameters, device, reporter.say)
         self.share = Share(self.names, self.parameters, group, recipe.compute.shard_optimizer)
         self.optimizer = self._fresh_optimizer()
         self.rate = 0.0  # of the last update
@@ -184,15 +185,11 @@ class Trainer:
         cut = self.pool.cut(pairs, train.grad_parts)
         divisor = int(self.pool.tgt.lengths[pairs].sum()) if train.loss_per == "token" else len(pairs)
         mine = self.group.share(len(cut))
-        parts = [self.pool.load(cut[number], train.grad_parts) for number in mine]
+        parts = [self.backward.shaped(self.pool.load(cut[number], train.grad_parts)) for number in mine]
         total = PartGradients(self.parameters, len(cut), self.group) if train.grad_parts > 1 else None
         nll = torch.zeros(len(cut), dtype=torch.float64, device=self.device)
         for number, part in zip(mine, parts, strict=True):
-            torch.manual_seed(_seed(train.seed, update, number))
-            self.layers.begin()
-            sums = batch_loss(self.model, part.to(self.device), train.label_smoothing, train.r_drop)
-            (sums.smoothed / divisor).backward()
-            nll[number] = sums.nll.detach()
+            nll[number] = self.backward(part, divisor, _seed(train.seed, update, number))
             if total is not None:
                 total.take(number)
         if total is not None:

@@ -103,6 +103,8 @@ def test_batches_are_loaded_and_their_tokens_counted(layout: Any, share: float) 
     found = train.loaded(Batches([shard(src, tgt)], 1, 1000, layout=layout), epochs=1)
     assert found.tokens == int(src.sum() + tgt.sum()) + 2 * 400  # an end of sentence each
     assert share < found.real_share <= 1
+    assert 0.75 * found.real_share < found.roomy_share <= found.real_share
+    assert 1 <= found.shapes <= found.batches
     assert 0 < found.cut_and_loaded_per_second < found.loaded_per_second
 
 

@@ -9,9 +9,13 @@ import torch
 from nmt.commands import check_kernels as command
 from nmt.commands.check_kernels import LIMITS, Case, check_kernels, compare
 from nmt.errors import EnvironmentFault
+from nmt.models.build import build_model
+from nmt.ops.choose import choose_kernels
 from nmt.ops.fused import library
+from nmt.ops.graph import Work
 from nmt.recipe import Recipe
 from nmt.recipe_file import load_recipe
+from tests.training.tape import record
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = ["tokenizer.vocab=60", "train.batch_tokens=80", "compute.threads=1"]
@@ -102,3 +106,35 @@ def test_the_gradients_of_a_loss_are_compared_too() -> None:
     x = torch.tensor([2.0, 3.0], requires_grad=True)
     loss, gradient = command._with_gradients(lambda x: (x * x).sum(), [x])
     assert (float(loss), gradient.tolist()) == (13.0, [4.0, 6.0])
+
+
+@pytest.mark.parametrize("model", [BAHDANAU, TRANSFORMER])
+def test_a_recording_is_compared_with_the_same_launched_one_by_one(model: list[str]) -> None:
+    """CUDA stood in for by a tape."""
+    asked = recipe(*model, "compute.cuda_graphs=true")
+    made, batch = build_model(asked.model, 60, 60).eval(), command._batch(11, 9, torch.device("cpu"))
+    command._fill(made)
+    choice = choose_kernels("plain", torch.device("cpu"), "float32", [])
+    found = compare(command.recorded(asked, made, batch, choice, record), torch.device("cpu"))
+    assert found.error < LIMITS["float32"]
+    assert all(parameter.grad is None for parameter in made.parameters())
+
+    def wrong(work: Work) -> Work:
+        record(work)
+        return lambda: None
+
+    case = command.recorded(asked, made, batch, choice, wrong)
+    torch.testing.assert_close(case.plain()[1:], case.fast()[1:])  # what the rehearsal left
+    made.projection.weight.data *= 2
+    assert compare(case, torch.device("cpu")).error > LIMITS["float32"]
+
+
+def test_what_cannot_be_recorded_is_an_error_that_says_why() -> None:
+    def refused(work: Work) -> Work:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    asked = recipe(*BAHDANAU, "compute.cuda_graphs=true")
+    made, batch = build_model(asked.model, 60, 60).eval(), command._batch(3, 9, torch.device("cpu"))
+    choice = choose_kernels("plain", torch.device("cpu"), "float32", [])
+    with pytest.raises(EnvironmentFault, match="without CUDA graphs: operation not permitted when stream is capturing"):
+        command.recorded(asked, made, batch, choice, refused)

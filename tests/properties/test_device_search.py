@@ -8,8 +8,6 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from nmt.batch import EOS, pad_rows
 from nmt.models.build import build_model
@@ -24,7 +22,7 @@ from nmt.search.ensemble import Ensemble
 from nmt.search.hypothesis import Hypothesis
 from nmt.search.stepper import at_rest, count_source
 from tests.properties.kinds import N_TGT, VARIANTS, build
-from tests.properties.test_no_waiting import Asked, asked_by
+from tests.properties.test_no_waiting import Asked, Elsewhere, asked_by
 from tests.search.test_device import assert_same, rehearsed
 
 SRC = pad_rows([[*ids, EOS] for ids in ([5, 6, 7], [8], [9, 4, 10, 6, 7, 8, 9], [], [4, 4])])
@@ -72,16 +70,6 @@ def test_a_step_asks_for_no_number(name: str, beam: int) -> None:
         step()
         assert asked_by(step) == []
         assert board.t.tolist() == [2]
-
-
-class Elsewhere(TorchDispatchMode):
-    """Refuses whatever is not on the meta device."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        for part in tree_leaves((args, kwargs, made)):
-            assert not isinstance(part, torch.Tensor) or part.is_meta, f"{func} on {part.device}"
-        return made
 
 
 @of_every_model

@@ -8,13 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from nmt.batch import roomy
 from nmt.recipe_models import Layout
 from nmt.recipe_optim import Adam
 from nmt.training.loss import batch_loss
 from nmt.training.optim import build_optimizer, step_if_finite
 from tests.properties.kinds import PAIRS, VARIANTS, batch_of, build
-from tests.properties.test_layouts import in_every_layout, together
+from tests.properties.test_layouts import TAKING, in_every_layout, together
 
 ASKS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique", "_unique2", "item"}
 
@@ -35,6 +37,16 @@ class Asked(TorchDispatchMode):
         if name in ASKS or by_mask:
             self.names.append(name)
         return func(*args, **(kwargs or {}))
+
+
+class Elsewhere(TorchDispatchMode):
+    """Refuses whatever is not on the meta device."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for part in tree_leaves((args, kwargs, made)):
+            assert not isinstance(part, torch.Tensor) or part.is_meta, f"{func} on {part.device}"
+        return made
 
 
 def asked_by(work: Any) -> list[str]:
@@ -86,3 +98,14 @@ def test_what_asks_is_seen() -> None:
     assert asked_by(lambda: numbers[numbers > 1]) == ["index"]
     assert asked_by(lambda: (numbers > 1).nonzero()) == ["nonzero"]
     assert asked_by(lambda: (numbers.tolist(), numbers.cpu())) == ["tolist", "cpu"]
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+@pytest.mark.parametrize(("name", "layout"), [*((name, "padded") for name in VARIANTS), *TAKING])
+def test_nothing_of_an_update_is_made_on_the_host(name: str, layout: Layout, graphs: bool) -> None:
+    """Every tensor is made where the model is, so nothing has to travel, and all of it can be recorded."""
+    model = build(VARIANTS[name], torch.float32).train().to("meta")
+    batch = batch_of(PAIRS) if layout == "padded" else together(layout)
+    batch = (roomy(batch) if graphs else batch).to(torch.device("meta"))
+    with Elsewhere():
+        batch_loss(model, batch, 0.1).smoothed.backward()

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from nmt.batch import BOS, EOS, pad_rows
 from nmt.errors import ModelError, UsageError
 from nmt.models.contract import Seq2Seq
+from nmt.ops.graph import Work
 from nmt.recipe import SearchConfig
 from nmt.search import device
 from nmt.search.beam import search
 from nmt.search.board import Board, _rewrite
 from nmt.search.device import DeviceSearch, search_on_device
-from nmt.search.graph import Work
 from nmt.search.hypothesis import Hypothesis
 from nmt.search.shortlist import Shortlist
 from tests.search.standins import Table, TinyGRU, sentence

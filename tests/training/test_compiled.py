@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nmt.batch import Batch, packed, padded_batch, sentences
-from nmt.errors import EnvironmentFault, NmtError, UsageError
+from nmt.errors import UsageError
 from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
 from nmt.recipe import Recipe
@@ -24,7 +24,6 @@ from tests.training import tiny
 from tests.training.test_forms import MODERN, TRANSFORMER
 from tests.training.warm import Warm
 
-CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 RECIPES = Path(__file__).parents[2] / "recipes"
 CONVS2S: dict[str, Any] = {
     **dict.fromkeys(("d_hidden", "d_align", "d_maxout")),
@@ -98,7 +97,7 @@ def test_layers_are_whole_graphs_that_compute_the_same(name: str, layout: Layout
 @pytest.mark.parametrize(("name", "layout"), CASES)
 def test_the_code_made_of_them_computes_the_same(name: str, layout: Layout) -> None:
     layers = list[CompiledLayers]()
-    assert_the_same_after(lambda model: layers.append(CompiledLayers("layers", model, layout, CPU)), name, layout)
+    assert_the_same_after(lambda model: layers.append(CompiledLayers("layers", model, layout)), name, layout)
     assert layers[0].seconds() > 1.0
 
 
@@ -112,17 +111,8 @@ def test_what_cannot_be_is_refused_with_a_way_out(tmp_path: Path) -> None:
     path = tiny.write(tmp_path, tiny.recipe(compute={"compile": "layers"})) / "recipe.yaml"
     with pytest.raises(UsageError, match=r"compute\.compile layers is not for bahdanau, whose steps are a loop"):
         load_recipe(path)
-    model = build_model(made(TRANSFORMER).model, 9, 9)
-    faults = list[NmtError]()
-    for layout, device in (("padded", CUDA), ("rows", CPU)):
-        with pytest.raises((UsageError, EnvironmentFault)) as caught:
-            CompiledLayers("graphs", model, layout, device)
-        faults.append(caught.value)
-    assert [fault.what for fault in faults] == [
-        "compute.compile: graphs needs batches of one shape, and padded ones differ",
-        "compute.compile: graphs needs a CUDA device",
-    ]
-    assert all(fault.hint for fault in faults)
+    with pytest.raises(UsageError, match="this model has no layers that can be compiled"):
+        CompiledLayers("layers", build_model(Recipe.model_validate(tiny.recipe()).model, 9, 9), "padded")
 
 
 def test_layers_run_as_they_are_written_where_nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,12 +126,12 @@ def test_layers_run_as_they_are_written_where_nothing_is_trained(monkeypatch: py
 
     model, batch = build_model(made(TRANSFORMER).model, 12, 12), batch_of("padded")
     model.initialize()
-    layers = CompiledLayers("off", model, "padded", CPU)
+    layers = CompiledLayers("off", model, "padded")
     with layers.as_written():
         batch_loss(model, batch, 0.0)
     assert layers.seconds() == 0.0
     monkeypatch.setattr(torch, "compile", lambda call, **_: torch._dynamo.optimize(broken)(call))
-    layers = CompiledLayers("layers", model, "padded", CPU)
+    layers = CompiledLayers("layers", model, "padded")
     with layers.as_written():
         batch_loss(model, batch, 0.0)
     with pytest.raises(RuntimeError, match="compiled code runs"):
@@ -151,9 +141,10 @@ def test_layers_run_as_they_are_written_where_nothing_is_trained(monkeypatch: py
 
 def test_a_run_of_before_there_was_such_a_key_goes_on() -> None:
     fixed = fixed_keys(made(TRANSFORMER))
-    older = {key: value for key, value in fixed.items() if key != "compute.compile"}
+    older = {key: value for key, value in fixed.items() if key not in ("compute.compile", "compute.cuda_graphs")}
     assert changed_keys(older, fixed) == []
     assert changed_keys(older, fixed | {"compute.compile": "layers"}) == ["compute.compile: off -> layers"]
+    assert changed_keys(older, fixed | {"compute.cuda_graphs": True}) == ["compute.cuda_graphs: False -> True"]
 
 
 def test_a_training_tells_what_it_compiled_and_learns_as_without(warm: Warm, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_auto_is_rows_where_attention_over_them_is_fused(model: dict[str, Any]) 
     assert forms.choice.kernels.packed_attend.__module__ == "nmt.ops.packed_triton"
     assert forms.lines() == [
         "layout: rows (attention over packed rows is fused)",
-        "kernels: attention over packed rows fused",
+        "kernels: attention over packed rows fused, loss of the vocabulary fused",
     ]
 
 
@@ -101,7 +101,7 @@ def test_auto_is_padded_where_nothing_is_fused(recipe: Recipe, why: str) -> None
 @pytest.mark.parametrize(("layout", "forms"), [("padded", {}), ("rows", {"packed": "fused"}), ("flat", {})])
 def test_a_layout_is_had_by_asking_and_its_kernels_with_it(layout: str, forms: dict[str, str]) -> None:
     found = chosen(made(layout=layout))
-    assert (found.layout, found.choice.forms) == (layout, forms)
+    assert (found.layout, found.choice.forms) == (layout, forms | {"loss": "fused"})
     assert found.lines()[0] == f"layout: {layout} (as the recipe has it)"
 
 
@@ -168,3 +168,18 @@ def test_compiled_layers_leave_what_is_between_products_to_torch() -> None:
     assert "passes" not in forms.choice.forms
     assert forms.lines()[-1] == "layers: compiled as batches first come through"
     assert "passes" in chosen(recipe, CPU).choice.forms
+
+
+@pytest.mark.usefixtures("_gpu")
+def test_r_drop_has_a_loss_of_its_own() -> None:
+    recipe = made()
+    train = recipe.train.model_copy(update={"r_drop": 1.0})
+    assert "loss" not in chosen(recipe.model_copy(update={"train": train})).choice.forms
+
+
+def test_a_training_that_records_its_updates_says_so() -> None:
+    recipe = made()
+    compute = recipe.compute.model_copy(update={"cuda_graphs": True})
+    assert chosen(recipe.model_copy(update={"compute": compute}), CPU).lines()[-1] == (
+        "updates: recorded as CUDA graphs, one for each shape of batch that comes a second time"
+    )

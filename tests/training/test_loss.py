@@ -14,7 +14,7 @@ from nmt.corpus.sides import side_of, store_of
 from nmt.models.bahdanau import Bahdanau
 from nmt.models.contract import Memory, Seq2Seq, State, Step
 from nmt.recipe import Recipe
-from nmt.training.compiled import CompiledLayers
+from nmt.training.backward import Eager
 from nmt.training.distributed import Group
 from nmt.training.loss import batch_loss
 from nmt.training.stopping import StopRequest
@@ -101,7 +101,7 @@ def gradients(indices: list[int], **train: Any) -> dict[str, Tensor]:
     trainer = Trainer.__new__(Trainer)
     trainer.recipe, trainer.model, trainer.device = made, model, torch.device("cpu")
     trainer.parameters, trainer.group, trainer.stop = list(model.parameters()), Group(), StopRequest()
-    trainer.pool, trainer.layers = pool(), CompiledLayers("off", model, "padded", trainer.device)
+    trainer.pool, trainer.backward = pool(), Eager(model, made.train, trainer.device)
     trainer._gradients(np.array(indices), 1)
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from nmt.search.graph import Recorder
+from nmt.ops.graph import Recorder
 
 
 @pytest.fixture

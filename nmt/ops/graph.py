@@ -43,3 +43,13 @@ class Recorder:
         ):
             work()
         return graph.replay
+
+
+def why_not_recorded(error: RuntimeError) -> str:
+    """What a recording failed at, in a line; torch.OutOfMemoryError, which is no reason to go on without, is raised."""
+    first: BaseException = error
+    while isinstance(first.__context__, RuntimeError):  # that the recording failed, after what it failed at
+        first = first.__context__
+    if isinstance(first, torch.OutOfMemoryError):
+        raise first from None
+    return str(first).strip().partition("\n")[0] or type(first).__name__
