@@ -20,6 +20,7 @@ from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
 from nmt.models.initialize import initialize
 from nmt.models.meta import on_meta
+from nmt.ops import cells
 from nmt.ops.choose import ALWAYS, choose_kernels
 from nmt.ops.graph import Recorder
 from nmt.recipe import Compile, Recipe, SearchConfig
@@ -94,7 +95,8 @@ def loop(place: Place) -> Iterator[Figure]:
 def _looped(place: Place, what: str, model: Seq2Seq, batch: Batch, graphed: bool) -> Iterator[Figure]:
     def work() -> None:
         model.zero_grad(set_to_none=True)
-        features = model(batch)
+        with cells.using(model.kernels.cells):
+            features = model(batch)
         features.backward(torch.ones_like(features))
 
     if graphed and place.device.type != "cuda":

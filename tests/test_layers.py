@@ -73,6 +73,7 @@ IMPORTS_IN_FUNCTIONS = {
     ("nmt.corpus.moses", "sacremoses"),  # 0.4 s, for one kind of vocabulary
     ("nmt.ops.choose", "nmt.ops.additive_triton"),  # Triton is never imported where nothing of it can run
     ("nmt.ops.choose", "nmt.ops.packed_triton"),
+    ("nmt.ops.choose", "nmt.ops.cells_triton"),
     ("nmt.ops.choose", "nmt.ops.cross_entropy_triton"),
     ("nmt.commands.prepare", "nmt.corpus.fetch"),  # nothing that knows the network is loaded unless asked for
 }

@@ -18,7 +18,7 @@ from nmt.errors import EnvironmentFault
 from nmt.layers.multihead import SelfAttention
 from nmt.models.build import build_model
 from nmt.models.contract import Seq2Seq
-from nmt.ops import additive, dot, masks, packed
+from nmt.ops import additive, cells, dot, masks, packed
 from nmt.ops.choose import ALWAYS, PLAIN, Choice, Kernels, choose_device, choose_kernels, training_dtype
 from nmt.ops.cross_entropy import projected_cross_entropy
 from nmt.ops.fused import using
@@ -233,7 +233,7 @@ def _whole(model: Seq2Seq, batch: Batch, choice: Choice, dtype: torch.dtype) -> 
         def form() -> Sequence[Tensor]:
             model.compute_dtype = dtype
             model.use(kernels)
-            with using(kernels.passes):
+            with using(kernels.passes), cells.using(kernels.cells):
                 return _with_gradients(lambda *_: forward(batch), parameters)
 
         return form

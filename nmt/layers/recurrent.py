@@ -31,6 +31,7 @@ class GRU(nn.Module):
     U_bias (H,): beside U h where the reset gate acts after U, as in torch.nn.GRU; None where it acts before
     """
 
+    operations = ("cells",)
     U_bias: nn.Parameter | None
 
     def __init__(self, d_input: int, d_hidden: int, reverse: bool = False, reset: Reset = "before") -> None:
@@ -74,6 +75,8 @@ class LSTM(nn.Module):
 
     W (4H, I) and b (4H,): input to i, f, g and o, in this order;  U (4H, H): state to the same.
     """
+
+    operations = ("cells",)
 
     def __init__(self, d_input: int, d_hidden: int, reverse: bool = False) -> None:
         super().__init__()

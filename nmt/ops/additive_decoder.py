@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nmt.ops import gru
 from nmt.ops.additive import Steps, looks
+from nmt.ops.cells import cells_for
 from nmt.ops.fused import fused_for
 from nmt.ops.linear import product
 
@@ -79,7 +80,7 @@ class _Decode(torch.autograd.Function):
             parts[t, :, -3 * H :].add_(torch.bmm(look[:, None].to(values.dtype), values)[:, 0])
             gru.finish(parts[t], states[t], U, None, states[t + 1], q[:, A:])
         ctx.save_for_backward(keys, values, W_a, v, recurrent, U, u_bias, states, weights, parts, attention.kept)
-        ctx.x_dtype, ctx.steps, ctx.fused = x.dtype, steps, fused
+        ctx.x_dtype, ctx.steps, ctx.fused, ctx.cells = x.dtype, steps, fused, cells_for(x, s0)
         return states, weights
 
     @staticmethod
@@ -87,17 +88,16 @@ class _Decode(torch.autograd.Function):
         dstates, dweights = grads
         keys, values, W_a, v, recurrent, U, u_bias, states, weights, parts, kept = ctx.saved_tensors
         T, B, H = states.shape
-        dparts = gru.slopes(parts, states, ctx.fused)
+        dparts = gru.slopes(parts, states, ctx.cells)
         dparts[T - 1] = 0.0
         dx = dparts[:, :, -3 * H :]
         dq = keys.new_empty((T, B, W_a.shape[0]))
-        fused = ctx.fused
-        attention = looks(ctx.steps, fused, keys, v, T, kept)
+        attention = looks(ctx.steps, ctx.fused, keys, v, T, kept)
         ds = torch.zeros_like(states[0])
         for t in range(T - 1, -1, -1):
             dp = dweights[t]
             if t < T - 1:
-                ds = gru.finish_backward(ds, dparts[t], parts[t], states[t], recurrent, U, fused)
+                ds = gru.finish_backward(ds, dparts[t], parts[t], states[t], recurrent, U, ctx.cells)
                 dp = dp + torch.bmm(values, dx[t].to(values.dtype)[:, :, None])[:, :, 0].to(states.dtype)
             dq[t] = attention.look_backward(t, weights[t], dp)
             ds = ds + product(dq[t].to(W_a.dtype), W_a.T).to(states.dtype) + dstates[t]

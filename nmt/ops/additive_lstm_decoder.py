@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nmt.ops import lstm
 from nmt.ops.additive import Steps, looks
+from nmt.ops.cells import cells_for
 from nmt.ops.fused import fused_for
 from nmt.ops.linear import add_product_
 
@@ -61,7 +62,7 @@ class _Decode(torch.autograd.Function):
         (T, B, _), H, state = x.shape, h0.shape[-1], h0.dtype
         hide = torch.zeros(keep.shape, dtype=state, device=x.device).masked_fill_(~keep, -torch.inf)
         weights = x.new_empty((T + 1, *keep.shape), dtype=state)
-        fused = fused_for(x, keys, h0, U)
+        fused, cells = fused_for(x, keys, h0, U), cells_for(x, h0, U)
         attention = looks(steps, fused, keys, v, T + 1)
         gates = x.to(state, copy=True)
         hs, cs = x.new_empty((T, B, H), dtype=state), x.new_empty((T, B, H), dtype=state)
@@ -72,10 +73,10 @@ class _Decode(torch.autograd.Function):
             attention.look(t, query, hide, out=weights[t])
             if t < T:
                 gates[t] += torch.bmm(weights[t][:, None].to(values.dtype), values)[:, 0]
-                lstm.advance(gates[t], h, c, U, (hs[t], cs[t]), fused)
+                lstm.advance(gates[t], h, c, U, (hs[t], cs[t]), cells)
                 h, c = hs[t], cs[t]
         ctx.save_for_backward(h0, c0, keys, values, W_a, v, U, weights, gates, hs, cs, attention.kept)
-        ctx.x_dtype, ctx.steps, ctx.fused = x.dtype, steps, fused
+        ctx.x_dtype, ctx.steps, ctx.fused, ctx.cells = x.dtype, steps, fused, cells
         return hs, weights
 
     @staticmethod
@@ -83,7 +84,7 @@ class _Decode(torch.autograd.Function):
         dhs, dweights = grads
         h0, c0, keys, values, W_a, v, U, weights, gates, hs, cs, kept = ctx.saved_tensors
         (T, B, _), dtype = hs.shape, U.dtype
-        cells = lstm.Backward(gates, cs, c0, dtype, ctx.fused)
+        cells = lstm.Backward(gates, cs, c0, dtype, ctx.cells)
         dq = keys.new_empty((T + 1, B, W_a.shape[0]))
         attention = looks(ctx.steps, ctx.fused, keys, v, T + 1, kept)
         dh, dc = torch.zeros_like(h0), torch.zeros_like(c0)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nmt.errors import EnvironmentFault, NmtError, UsageError
 from nmt.ops import additive, packed
+from nmt.ops.cells import Cells
 from nmt.ops.cross_entropy import Rows
 from nmt.ops.fused import Fused, library
 from nmt.processor import instructions
@@ -65,8 +66,8 @@ AttendPacked = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, bool, float], T
 @dataclass(frozen=True)
 class Kernels:
     """The implementations that a model runs; ops/additive.py, ops/packed.py and ops/cross_entropy.py say what each is.
-    passes: on a CPU, what a training does between products, the loss too, compiled (ops/fused.py); None, as for rows,
-    for torch's own operations.
+    passes: on a CPU, what a training does between products, compiled, the loss and steps of recurrent layers too
+    (ops/fused.py). None, as for rows and cells, stands for torch's own operations.
     """
 
     additive_align: AlignAdditive = additive.align
@@ -74,6 +75,7 @@ class Kernels:
     additive_steps: type[additive.Steps] = additive.Steps
     packed_attend: AttendPacked = packed.attend
     rows: Rows | None = None
+    cells: Cells | None = None
     passes: Fused | None = None
 
 
@@ -103,14 +105,18 @@ class Choice:
 
 
 # The table: what has a fused form, where there is a choice, and the types of products that it is for. On a CPU additive
-# attention is among the passes.
+# attention, steps of recurrent layers and the loss are among the passes.
 _NAMES = {
     "additive": "additive attention",
     "packed": "attention over packed rows",
+    "cells": "steps of recurrent layers",
     "loss": "loss of the vocabulary",
     "passes": "passes between products",
 }
-_PLACES = {"additive": ("cuda",), "packed": ("cpu", "cuda"), "loss": ("cuda",), "passes": ("cpu",)}
+_PLACES = {
+    **dict.fromkeys(("additive", "cells", "loss"), ("cuda",)),
+    **{"packed": ("cpu", "cuda"), "passes": ("cpu",)},
+}
 ALWAYS = frozenset({"loss", "passes"})
 """What every model's training has."""
 _DTYPES = dict.fromkeys(_NAMES, ("bfloat16", "float32")) | {"packed": ("bfloat16",)}
@@ -202,6 +208,10 @@ def _load(forms: dict[str, str]) -> Kernels:
         from nmt.ops import packed_triton
 
         kernels = replace(kernels, packed_attend=packed_triton.attend)
+    if forms.get("cells") == "fused":
+        from nmt.ops.cells_triton import TritonCells
+
+        kernels = replace(kernels, cells=TritonCells())
     if forms.get("loss") == "fused":
         from nmt.ops.cross_entropy_triton import TritonRows
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.ops.fused import Fused, fused_for
+from nmt.ops.cells import Cells, cells_for
 from nmt.ops.linear import add_product_, linear, product, wide
 from nmt.ops.native import native_for
 
@@ -102,7 +102,7 @@ class _Scan(torch.autograd.Function):
             else:
                 share = product(h.to(x.dtype), from_state)
             h = finish(parts[t], h, U, None if keep is None else keep[t, :, None], after[t], share)
-        ctx.fused = fused_for(x, start)
+        ctx.cells = cells_for(x, start)
         ctx.save_for_backward(from_state, U, u_bias, parts, before)
         ctx.reverse, ctx.x_dtype = reverse, x.dtype
         return after
@@ -112,11 +112,11 @@ class _Scan(torch.autograd.Function):
         (dafter,) = grads
         from_state, U, u_bias, parts, before = ctx.saved_tensors
         S, H = before.shape[0], before.shape[-1]
-        dparts = slopes(parts, before, ctx.fused)
+        dparts = slopes(parts, before, ctx.cells)
         dh = torch.zeros_like(before[0])
         for t in _order(S, not ctx.reverse):
             dh = dh + dafter[t]
-            dh = finish_backward(dh, dparts[t], parts[t], before[t], from_state, U, ctx.fused)
+            dh = finish_backward(dh, dparts[t], parts[t], before[t], from_state, U, ctx.cells)
         dU_zr, dU, du_bias = parameter_gradients(dparts, parts, before, U.dtype, u_bias)
         return dparts[:, :, -3 * H :].to(ctx.x_dtype), dh, dU_zr, dU, du_bias, None, None
 
@@ -151,11 +151,11 @@ def finish(
     They then hold what the backward needs: u, z, r and n, z being 0 where keep (B, 1) is False.
     """
     H = h.shape[-1]
-    if (fused := fused_for(parts, U)) is not None:
+    if (cells := cells_for(parts, U)) is not None:
         if parts.shape[-1] == 4 * H:
-            return fused.gru_step(parts, share, h, keep, out)
-        reset = fused.gru_open(parts, share, h, keep, U.dtype)
-        return fused.gru_close(parts, product(reset, U), h, out)
+            return cells.gru_step(parts, share, h, keep, out)
+        reset = cells.gru_open(parts, share, h, keep, U.dtype)
+        return cells.gru_close(parts, product(reset, U), h, out)
     if share is not None:
         parts[:, :-H].add_(share)
     z, r, n = parts[:, -3 * H :].split(H, dim=-1)
@@ -169,12 +169,12 @@ def finish(
     return torch.lerp(h, n, z, out=out)
 
 
-def slopes(parts: Tensor, before: Tensor, fused: Fused | None = None) -> Tensor:
-    """Room for the gradients of the parts (S, B, 3H or 4H); with the reset after the matrix, and not fused, already the
-    derivatives of each new state by them, for all steps at once. before (S, B, H): the state before each step.
+def slopes(parts: Tensor, before: Tensor, cells: Cells | None = None) -> Tensor:
+    """Room for the gradients of the parts (S, B, 3H or 4H); with the reset after the matrix, and no compiled cells,
+    already the derivatives of each new state by them, for all steps at once. before (S, B, H): the state before each.
     """
     found = torch.empty_like(parts)
-    if fused is None and parts.shape[-1] == 4 * before.shape[-1]:
+    if cells is None and parts.shape[-1] == 4 * before.shape[-1]:
         u, z, r, n = parts.chunk(4, dim=-1)
         du, dz, dr, dn = found.chunk(4, dim=-1)
         torch.mul(z, 1 - n * n, out=dn)
@@ -185,7 +185,7 @@ def slopes(parts: Tensor, before: Tensor, fused: Fused | None = None) -> Tensor:
 
 
 def finish_backward(
-    dh: Tensor, dparts: Tensor, parts: Tensor, h: Tensor, from_state: Tensor, U: Tensor, fused: Fused | None = None
+    dh: Tensor, dparts: Tensor, parts: Tensor, h: Tensor, from_state: Tensor, U: Tensor, cells: Cells | None = None
 ) -> Tensor:
     """Backward of one step: dparts, from `slopes`, become the gradients of the parts; gives that of the state before.
 
@@ -193,15 +193,15 @@ def finish_backward(
     """
     B, H = h.shape
     z, r, n = parts[:, -3 * H :].split(H, dim=-1)
-    if fused is not None and parts.shape[-1] == 4 * H:
-        before = fused.gru_step_backward(parts, dparts, dh, h)
+    if cells is not None and parts.shape[-1] == 4 * H:
+        before = cells.gru_step_backward(parts, dparts, dh, h)
         return add_product_(before, dparts[:, :-H], from_state.T)
     if parts.shape[-1] == 4 * H:
         dparts.view(B, 4, H).mul_(dh[:, None])
         return add_product_(torch.addcmul(dh, dh, z, value=-1.0), dparts[:, :-H], from_state.T)
-    if fused is not None:
-        dn = fused.gru_close_backward(parts, dparts, dh, h, U.dtype)
-        before = fused.gru_open_backward(parts, dparts, product(dn, U.T), dh, h)
+    if cells is not None:
+        dn = cells.gru_close_backward(parts, dparts, dh, h, U.dtype)
+        before = cells.gru_open_backward(parts, dparts, product(dn, U.T), dh, h)
         return add_product_(before, dparts[:, :-H], from_state.T)
     dz, dr, dn = dparts.split(H, dim=-1)
     torch.mul(dh * z, 1 - n * n, out=dn)

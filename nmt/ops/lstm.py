@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.ops.fused import Fused, fused_for
+from nmt.ops.cells import Cells, cells_for
 from nmt.ops.linear import add_product_, linear, product, wide
 from nmt.ops.native import native_for
 
@@ -81,8 +81,8 @@ class _Scan(torch.autograd.Function):
         S, B, H = x.shape[0], x.shape[1], U.shape[1]
         state = wide(x.dtype)
         gates = x.to(state, copy=True)
-        fused = fused_for(x, U)
-        if keep is not None and fused is None:  # i = 0 and f = 1: c passes through, and no slope of i, f or g is left
+        cells = cells_for(x, U)
+        if keep is not None and cells is None:  # i = 0 and f = 1: c passes through, and no slope of i, f or g is left
             gates[..., :H].masked_fill_(~keep[:, :, None], -torch.inf)
             gates[..., H : 2 * H].masked_fill_(~keep[:, :, None], torch.inf)
         if h0 is None or c0 is None:
@@ -91,17 +91,17 @@ class _Scan(torch.autograd.Function):
         h, c = h0, c0
         hs, cs = x.new_empty((S, B, H), dtype=state), x.new_empty((S, B, H), dtype=state)
         for t in _order(S, reverse):
-            advance(gates[t], h, c, U, (hs[t], cs[t]), fused, None if keep is None else keep[t])
+            advance(gates[t], h, c, U, (hs[t], cs[t]), cells, None if keep is None else keep[t])
             h, c = hs[t], cs[t]
         ctx.save_for_backward(U, keep, h0, c0, gates, hs, cs)
-        ctx.reverse, ctx.x_dtype, ctx.fused = reverse, x.dtype, fused
+        ctx.reverse, ctx.x_dtype, ctx.cells = reverse, x.dtype, cells
         return hs, c.clone()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         U, keep, h0, c0, gates, hs, cs = ctx.saved_tensors
         dhs, dc = grads[0], grads[1].clone(memory_format=torch.contiguous_format)
-        way_back = Backward(gates, cs, c0, U.dtype, ctx.fused, keep, ctx.reverse)
+        way_back = Backward(gates, cs, c0, U.dtype, ctx.cells, keep, ctx.reverse)
         dh = torch.zeros_like(h0)
         for t in _order(len(hs), not ctx.reverse):
             add_product_(dh, way_back.step(t, dh, dc, more=dhs[t]), U.T)
@@ -120,17 +120,17 @@ def advance(
     c: Tensor,
     U: Tensor,
     out: tuple[Tensor, Tensor],
-    fused: Fused | None = None,
+    cells: Cells | None = None,
     keep: Tensor | None = None,
 ) -> None:
     """A step from h and c (B, H): the sums before the nonlinearities, gates (B, 4H), get U h and become i, f, g, o in
     place; h' and c' (B, H) are written to out. Where keep (B,) is False, h and c pass through: plain, c by gates that
     were made infinite before.
     """
-    if fused is not None:
+    if cells is not None:
         alike = gates.dtype == U.dtype
         share = None if alike else product(h.to(U.dtype), U)
-        fused.lstm_step(add_product_(gates, h, U) if alike else gates, share, h, c, keep, out)
+        cells.lstm_step(add_product_(gates, h, U) if alike else gates, share, h, c, keep, out)
         return
     H = c.shape[-1]
     add_product_(gates, h, U)
@@ -156,16 +156,16 @@ class Backward:
         cs: Tensor,
         c0: Tensor,
         dtype: torch.dtype,
-        fused: Fused | None = None,
+        cells: Cells | None = None,
         keep: Tensor | None = None,
         reverse: bool = False,
     ) -> None:
         """gates (T, B, 4H) as `advance` left them, c after each step (T, B, H) and before the first (B, H), keep (T,
         B); dtype: of products, and compiled also of dx.
         """
-        self._gates, self._cs, self._c0, self._dtype, self._fused = gates, cs, c0, dtype, fused
+        self._gates, self._cs, self._c0, self._dtype, self._cells = gates, cs, c0, dtype, cells
         self._keep, self._earlier = keep, 1 if reverse else -1
-        if fused is not None:
+        if cells is not None:
             self.dx = gates.new_empty(gates.shape, dtype=dtype)
             return
         i, f, g, o = gates.split(c0.shape[-1], dim=-1)
@@ -184,11 +184,11 @@ class Backward:
         """
         B, H = dh.shape
         dx, gates = self.dx[t], self._gates[t]
-        if self._fused is not None:
+        if self._cells is not None:
             at = t + self._earlier
             c = self._cs[at] if 0 <= at < len(self._cs) else self._c0
             keep = None if self._keep is None else self._keep[t]
-            return self._fused.lstm_step_backward(gates, (c, self._cs[t]), keep, more, dh, dc, dx)
+            return self._cells.lstm_step_backward(gates, (c, self._cs[t]), keep, more, dh, dc, dx)
         if more is not None:
             dh += more
         dc.addcmul_(dh, self._by_h[t])

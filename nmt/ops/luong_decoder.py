@@ -19,6 +19,7 @@ from torch.nn.functional import pad
 
 from nmt.ops import lstm, luong
 from nmt.ops.additive import Steps, looks
+from nmt.ops.cells import cells_for
 from nmt.ops.fused import Fused, fused_for
 from nmt.ops.linear import add_product_, product
 
@@ -91,22 +92,22 @@ class _Decode(torch.autograd.Function):
         for layer in range(1, L):
             gates[layer] = b[layer]
         hs, cs, out = h0.new_empty((L, T, B, H)), h0.new_empty((L, T, B, H)), h0.new_empty((T, B, F))
-        fused = fused_for(x, keys, h0, from_top)
-        sight = _Sight(look, keys, v, T, h0.dtype, fused)
+        cells = cells_for(x, h0, from_top)
+        sight = _Sight(look, keys, v, T, h0.dtype, fused_for(x, keys, h0, from_top))
         h, c, fed = list(h0), list(c0), h0.new_zeros((B, F))
         for t in range(T):
             below = fed
             for i in range(L):
                 below = below if drop is None else below * drop[t, i, :, : below.shape[1]]
                 sums = add_product_(gates[i, t], below, W[i])
-                lstm.advance(sums, h[i], c[i], U[i], (hs[i, t], cs[i, t]), fused)
+                lstm.advance(sums, h[i], c[i], U[i], (hs[i, t], cs[i, t]), cells)
                 below, h[i], c[i] = hs[i, t], hs[i, t], cs[i, t]
             sums = product(below.to(from_top.dtype), from_top).to(h0.dtype)  # (B, F + n_query + n_predict)
             weights = sight.look(t, below, sums[:, F:], keys, v_p)
             context = torch.bmm(weights[:, None].to(values.dtype), values)[:, 0]
             fed = torch.add(sums[:, :F], context, out=out[t]).tanh_()
         ctx.save_for_backward(gates, hs, cs, out, *inputs)
-        ctx.drop, ctx.sight, ctx.fused = drop, sight, fused
+        ctx.drop, ctx.sight, ctx.cells = drop, sight, cells
         return out
 
     @staticmethod
@@ -115,7 +116,7 @@ class _Decode(torch.autograd.Function):
         x, h0, c0, W_feed, from_top, keys, values, v, v_p = inputs[:9]
         U, W, _ = _by_layer(tuple(inputs[9:]), W_feed)
         L, (T, B, F), drop, sight = len(U), out.shape, ctx.drop, ctx.sight
-        cells = [lstm.Backward(gates[i], cs[i], c0[i], U[i].dtype, ctx.fused) for i in range(L)]
+        cells = [lstm.Backward(gates[i], cs[i], c0[i], U[i].dtype, ctx.cells) for i in range(L)]
         dsums = out.new_empty((T, B, from_top.shape[0]))
         torch.sub(1.0, out * out, out=dsums[:, :, :F])
         sight.turn(keys, v, v_p)

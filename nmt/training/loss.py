@@ -7,8 +7,8 @@ from torch import Tensor
 
 from nmt.batch import PAD, Batch
 from nmt.models.contract import Seq2Seq
+from nmt.ops import cells, fused
 from nmt.ops.cross_entropy import NOTHING, projected_cross_entropy
-from nmt.ops.fused import using
 from nmt.ops.r_drop import r_drop_cross_entropy
 
 
@@ -29,7 +29,8 @@ def batch_loss(model: Seq2Seq, batch: Batch, smoothing: float, r_drop: float = 0
     """
     real, targets = _wanted(batch)
     gaps = batch.room is not None
-    with using(model.kernels.passes if torch.is_grad_enabled() else None):
+    passes, steps = (model.kernels.passes, model.kernels.cells) if torch.is_grad_enabled() else (None, None)
+    with fused.using(passes), cells.using(steps):
         features = model(batch.twice() if r_drop else batch)  # (B, T, D), or (2B, T, D)
         features = features.reshape(-1, features.shape[-1])
         weight, bias = model.projection.weight, model.projection.bias

@@ -16,13 +16,16 @@ from nmt.models.contract import Seq2Seq
 from nmt.ops.choose import PLAIN, AttendPacked, Kernels
 from nmt.recipe_models import (
     BahdanauConfig,
+    ChoConfig,
     GNMTConfig,
     LuongConfig,
     ModelConfig,
     ModernConfig,
     RNNConfig,
+    SutskeverConfig,
     TransformerConfig,
 )
+from nmt.training.loss import batch_loss
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SIZES: dict[str, Any] = {"d_embed": 6, "d_hidden": 8, "d_align": 5}
@@ -121,12 +124,42 @@ def test_only_rows_have_attention_over_rows() -> None:
             assert not times, name
 
 
-OPERATIONS = {**dict.fromkeys(MODELS, "additive"), **dict.fromkeys(OF_ROWS, "packed")}
+RECURRENT = {
+    **MODELS,
+    "cho": ChoConfig(kind="cho", d_embed=6, d_hidden=8, d_maxout=4),
+    "sutskever": SutskeverConfig(kind="sutskever", n_layers=2, d_embed=6, d_hidden=8),
+    "bahdanau, reset after": BahdanauConfig(kind="bahdanau", d_maxout=4, reset="after", **SIZES),
+}
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_fused_cells_change_nothing_and_take_every_step(name: str) -> None:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    triton_cells = importlib.import_module("nmt.ops.cells_triton").TritonCells()
+    model, found, steps = built(RECURRENT[name]), list[list[Tensor]](), list[str]()
+
+    class Counted:
+        def __getattr__(self, name: str) -> Any:
+            steps.append(name)
+            return getattr(triton_cells, name)
+
+    for kernels in (PLAIN, Kernels(cells=Counted())):
+        model.use(kernels)
+        sums = batch_loss(model, batch(), 0.1)
+        found.append([sums.nll, *torch.autograd.grad(sums.smoothed, list(model.parameters()))])
+    for ours, true in zip(found[1], found[0], strict=True):
+        assert float((ours - true).abs().max()) <= 1e-4 * max(float(true.abs().max()), 1e-2)
+    forth = [step for step in steps if not step.endswith("backward")]
+    back = [step for step in steps if step.endswith("backward")]
+    assert len(forth) == len(back) >= 5 + 4  # more than the words of either side
+
+
+OPERATIONS = {name: {"additive", "cells"} for name in MODELS} | {name: {"packed"} for name in OF_ROWS}
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_models_say_what_they_can_choose(name: str) -> None:
-    assert build_model((MODELS | OF_ROWS)[name], 9, 9).all_operations() == {OPERATIONS[name]}
+    assert build_model((MODELS | OF_ROWS)[name], 9, 9).all_operations() == OPERATIONS[name]
 
 
 @pytest.mark.parametrize("attention", ["window", "strided", "linear"])

@@ -1,6 +1,7 @@
 """Compiled forms in float32 and bfloat16 against the plain ones in float64: values and gradients."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ TYPES = [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)]
 by_type = pytest.mark.parametrize(("dtype", "error"), TYPES, ids=["float32", "bfloat16"])
 
 Form = Callable[..., Tensor]
+Use = Callable[[], AbstractContextManager[None]]
 
 
 def direction(y: Tensor) -> Tensor:
@@ -27,18 +29,23 @@ def with_gradients(form: Form, inputs: Sequence[Tensor], dtype: torch.dtype | No
     return [one.double() for one in (y.detach(), *torch.autograd.grad(y, given, direction(y)))]
 
 
-def compiled(form: Form) -> Form:
+def in_c() -> AbstractContextManager[None]:
+    """ops/fused.py in use."""
+    return using(FUSED)
+
+
+def compiled(form: Form, use: Use = in_c) -> Form:
     def run(*inputs: Tensor) -> Tensor:
-        with using(FUSED):
+        with use():
             return form(*inputs)
 
     return run
 
 
-def same(form: Form, inputs: Sequence[Tensor], dtype: torch.dtype, error: float) -> None:
-    """Compiled in a type as plain in float64, of numbers that the type has."""
+def same(form: Form, inputs: Sequence[Tensor], dtype: torch.dtype, error: float, use: Use = in_c) -> None:
+    """Compiled in a type as plain in float64, of numbers that the type has. use: what compiles it."""
     rounded = [x.to(dtype) for x in inputs]
-    near(with_gradients(compiled(form), rounded), with_gradients(form, rounded, torch.float64), error)
+    near(with_gradients(compiled(form, use), rounded), with_gradients(form, rounded, torch.float64), error)
 
 
 def near(found: Sequence[Tensor], wanted: Sequence[Tensor], error: float) -> None:

@@ -46,6 +46,10 @@ def rows(floats: str, **constants: Any) -> Build:
     return Build("nmt.ops.cross_entropy_triton", "_rows_kernel", floats, {**sizes, **constants}, 8)
 
 
+def cells(kernel: str, **constants: Any) -> Build:
+    return Build("nmt.ops.cells_triton", kernel, "bf16", {"BLOCK": 512, **constants})
+
+
 BUILDS = {
     "weights": additive("_weights_kernel", "bf16", BLOCK_A=16, BLOCK_Q=16, KEY_BLOCKS=1),
     "weights-of-a-beam": additive("_weights_kernel", "bf16", BLOCK_A=32, BLOCK_Q=8, KEY_BLOCKS=1),
@@ -65,6 +69,14 @@ BUILDS = {
     "packed-backward-grouped": packed("_backward_kernel", 8, GROUP=4, C=32, BLOCK_C=32),
     "loss": rows("bf16"),
     "loss-biased-fp32": rows("fp32", BIASED=True),
+    "gru-open": cells("_open_kernel", SHARED=True, KEEPS=True),
+    "gru-close": cells("_close_kernel"),
+    "gru-close-backward": cells("_close_backward_kernel"),
+    "gru-open-backward": cells("_open_backward_kernel"),
+    "gru": cells("_step_kernel", SHARED=True, KEEPS=True),
+    "gru-backward": cells("_step_backward_kernel"),
+    "lstm": cells("_lstm_kernel", SHARED=True, KEEPS=True),
+    "lstm-backward": cells("_lstm_backward_kernel", KEEPS=True, MORE=True),
 }
 
 # Types of arguments that are neither the inputs' numbers nor integers.
@@ -72,11 +84,12 @@ _TYPES = {
     **dict.fromkeys(("weights", "dweights", "dscores", "dv", "hide"), "*fp32"),
     **{"may": "*u8", "seed": "*i64", "query_segments": "*i32", "key_segments": "*i32"},
     **{"sharpness": "fp32", "louder": "fp32", "even": "fp32", "at_target": "fp32"},
-    **{"targets": "*i64", "nll": "*fp32", "mean": "*fp32", "bias": "*fp32"},
+    **dict.fromkeys(("parts", "dparts", "h", "c", "dh", "dc", "gates", "more", "after", "h_after", "c_after"), "*fp32"),
+    **{"out": "*fp32", "keep": "*u8", "targets": "*i64", "nll": "*fp32", "mean": "*fp32", "bias": "*fp32"},
 }
 _NUMBERS = (
     "query", "keys", "v", "values", "queries", "context", "dcontext", "dquery", "dkeys", "dvalues",
-    "logits",
+    "logits", "share", "reset", "recurrent", "dn", "dreset", "dgates",
 )  # fmt: skip
 
 

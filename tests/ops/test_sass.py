@@ -18,7 +18,17 @@ from tests.ops.sass import BUILDS
 
 pytest.importorskip("triton", reason="Triton is not installed: nothing compiles the kernels")
 
-QUICK = ["weights", "one-query", "gradients", "one-gradient", "packed", "packed-backward", "loss"]
+QUICK = [
+    "weights",
+    "one-query",
+    "gradients",
+    "one-gradient",
+    "packed",
+    "packed-backward",
+    "loss",
+    "gru",
+    "lstm-backward",
+]
 SLOW = [name for name in BUILDS if name not in QUICK]
 names = pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 
@@ -42,6 +52,8 @@ REGISTERS = {
     "packed-backward-grouped": 255,
     # At 8 warps a program 64 registers let four of them share a processor.
     **{"loss": 64, "loss-biased-fp32": 64},
+    **dict.fromkeys(("gru-open", "gru-close", "gru-close-backward", "gru-open-backward", "gru", "gru-backward"), 64),
+    **{"lstm": 64, "lstm-backward": 64},
 }
 
 

@@ -117,8 +117,9 @@ def test_a_replay_gives_the_gradients_of_the_batch_that_is_there(name: str, layo
 def test_recorded_on_a_gpu_it_gives_the_same_gradients(name: str) -> None:
     device = torch.device("cuda")
     model, train, told = build(VARIANTS[name]).to(device), training(), list[str]()
-    ways = Eager(model, train, device), Recorded(
-        model, list(model.parameters()), train, device, Recorder(device), told.append
+    ways = (
+        Eager(model, train, device),
+        Recorded(model, list(model.parameters()), train, device, Recorder(device), told.append),
     )
     for pairs in (FIRST, SECOND, FIRST, SECOND):
         found = []
