@@ -176,9 +176,9 @@ def test_the_share_of_the_limit_stands_in_its_table() -> None:
 
 def test_the_loader_has_a_row_a_layout() -> None:
     row = {"layout": "rows", "tokens": 949590, "batches": 130, "real_share": 0.9714}
-    row |= {"loaded_per_second": 24506942, "cut_and_loaded_per_second": 18140886}
+    row |= {"loaded_per_second": 24506942, "cut_and_loaded_per_second": 18140886, "shapes": 12, "roomy_share": 0.919}
     table = page.loader({"settings": SETTINGS, "rows": [row]}).splitlines()
-    assert table[2] == "| rows | 24.5 M | 18.1 M | 2.9% | 949,590 in 130 batches |"
+    assert table[2] == "| rows | 24.5 M | 18.1 M | 2.9% | 949,590 in 130 batches | 12 | 8.1% |"
 
 
 def test_growth_has_a_row_a_size_and_leaves_gaps() -> None:
