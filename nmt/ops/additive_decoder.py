@@ -15,6 +15,7 @@ from nmt.ops import gru
 from nmt.ops.additive import Steps, looks
 from nmt.ops.cells import cells_for
 from nmt.ops.fused import fused_for
+from nmt.ops.gradient import once
 from nmt.ops.linear import product
 
 
@@ -84,6 +85,7 @@ class _Decode(torch.autograd.Function):
         return states, weights
 
     @staticmethod
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         dstates, dweights = grads
         keys, values, W_a, v, recurrent, U, u_bias, states, weights, parts, kept = ctx.saved_tensors

@@ -14,6 +14,7 @@ from nmt.ops import lstm
 from nmt.ops.additive import Steps, looks
 from nmt.ops.cells import cells_for
 from nmt.ops.fused import fused_for
+from nmt.ops.gradient import once
 from nmt.ops.linear import add_product_
 
 
@@ -80,6 +81,7 @@ class _Decode(torch.autograd.Function):
         return hs, weights
 
     @staticmethod
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         dhs, dweights = grads
         h0, c0, keys, values, W_a, v, U, weights, gates, hs, cs, kept = ctx.saved_tensors

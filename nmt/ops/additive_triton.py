@@ -23,6 +23,7 @@ import triton.language as tl
 from torch import Tensor
 
 from nmt.ops import additive
+from nmt.ops.gradient import once
 from nmt.ops.linear import wide
 
 _KEYS = 32  # of a tile: most sentences have no more
@@ -312,6 +313,7 @@ class _Align(torch.autograd.Function):
         return weights
 
     @staticmethod
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         query, keys, v, weights = ctx.saved_tensors
         dscores = _room_for_scores(query, keys)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nmt.ops.fused import fused_for
+from nmt.ops.gradient import once
 from nmt.ops.linear import product, wide
 
 NOTHING = -1
@@ -100,6 +101,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         return loss, nll
 
     @staticmethod
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         scale = grads[0]
         dfeatures, dweight, dbias = ctx.saved_tensors

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from nmt.ops.dropout import dropout, dropout_mask
 from nmt.ops.fused import LONGEST, WIDEST, Drop, Fused, fused_for
+from nmt.ops.gradient import once
 from nmt.ops.linear import wide
 from nmt.ops.native import native_for
 
@@ -83,6 +84,7 @@ class _KeysFirst(torch.autograd.Function):
         return (seen.transpose(1, 2) @ v).view(B, H, Q, C)
 
     @staticmethod
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, weights, seen, mask = ctx.saved_tensors
         B, _, _, C = ctx.shape
@@ -112,5 +114,6 @@ class _FusedAttention(torch.autograd.Function):
         return context
 
     @staticmethod
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         return *ctx.fused.attention_backward(*ctx.saved_tensors, grads[0], ctx.drop), None, None, None

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nmt.ops.fused import LEVELS, Drop, Fused, fused_for, zeroed_levels
+from nmt.ops.gradient import once
 
 
 def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
@@ -39,6 +40,7 @@ class _Dropped(torch.autograd.Function):
         return fused.drop(x, drop)
 
     @staticmethod
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         return ctx.fused.drop(grads[0], ctx.drop), None, None
 
@@ -50,6 +52,7 @@ class _AddDropped(torch.autograd.Function):
         return fused.add_dropped(x, y, drop)
 
     @staticmethod
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         return grads[0], ctx.fused.drop(grads[0], ctx.drop, ctx.dtype), None, None
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nmt.ops.fused import Fused, fused_for
+from nmt.ops.gradient import once
 from nmt.ops.linear import wide
 
 
@@ -36,5 +37,6 @@ class _FusedGate(torch.autograd.Function):
         return fused.gate(x, swish)
 
     @staticmethod
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         return ctx.fused.gate_backward(grads[0], *ctx.saved_tensors, ctx.swish), None, None

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from nmt.ops.cells import Cells, cells_for
+from nmt.ops.gradient import once
 from nmt.ops.linear import add_product_, linear, product, wide
 from nmt.ops.native import native_for
 
@@ -108,6 +109,7 @@ class _Scan(torch.autograd.Function):
         return after
 
     @staticmethod
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (dafter,) = grads
         from_state, U, u_bias, parts, before = ctx.saved_tensors

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from nmt.ops.casts import as_type
 from nmt.ops.dropout import dropout
 from nmt.ops.fused import NONE, Drop, Fused, fused_for
+from nmt.ops.gradient import once
 from nmt.ops.ready import onednn_is_faster, ready_product
 
 
@@ -79,6 +80,7 @@ class _OneDNNLinear(torch.autograd.Function):
         return _onednn(x, weight, bias)
 
     @staticmethod
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad
@@ -110,6 +112,7 @@ class _FusedLinear(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, w, y = ctx.saved_tensors
         weight_dtype, bias_dtype = ctx.dtypes

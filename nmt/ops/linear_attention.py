@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nmt.ops.gradient import once
 from nmt.ops.linear import wide
 from nmt.ops.rope import rotate
 
@@ -48,6 +49,7 @@ class _Features(torch.autograd.Function):
         return mapped
 
     @staticmethod
+    @once
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (mapped,) = ctx.saved_tensors
         return grads[0] * mapped.clamp(max=1.0)  # exp(x) where x < 0, and there phi(x) < 1

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from nmt.ops.cells import Cells, cells_for
+from nmt.ops.gradient import once
 from nmt.ops.linear import add_product_, linear, product, wide
 from nmt.ops.native import native_for
 
@@ -98,6 +99,7 @@ class _Scan(torch.autograd.Function):
         return hs, c.clone()
 
     @staticmethod
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         U, keep, h0, c0, gates, hs, cs = ctx.saved_tensors
         dhs, dc = grads[0], grads[1].clone(memory_format=torch.contiguous_format)

@@ -21,6 +21,7 @@ from nmt.ops import lstm, luong
 from nmt.ops.additive import Steps, looks
 from nmt.ops.cells import cells_for
 from nmt.ops.fused import Fused, fused_for
+from nmt.ops.gradient import once
 from nmt.ops.linear import add_product_, product
 
 
@@ -111,6 +112,7 @@ class _Decode(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         gates, hs, cs, out, *inputs = ctx.saved_tensors
         x, h0, c0, W_feed, from_top, keys, values, v, v_p = inputs[:9]

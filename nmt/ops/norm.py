@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nmt.ops.fused import Fused, fused_for
+from nmt.ops.gradient import once
 
 
 def layer_norm(x: Tensor, gain: Tensor, bias: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
@@ -50,5 +51,6 @@ class _FusedNorm(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         return *ctx.fused.norm_backward(grads[0], *ctx.saved_tensors), None, None, None

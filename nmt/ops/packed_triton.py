@@ -17,6 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from nmt.ops import packed
+from nmt.ops.gradient import once
 from nmt.ops.packed import LONGEST
 
 _QUERIES = 64  # of a program in the forward: more need more registers than there are
@@ -243,6 +244,7 @@ class _Attend(torch.autograd.Function):
         return context
 
     @staticmethod
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         query, keys, values, query_segments, key_segments, seed = ctx.saved_tensors
         dcontext, (B, H, _, _), G = _dense_rows(grads[0]), query.shape, keys.shape[1]

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nmt.ops.fused import WIDEST, Fused, fused_for
+from nmt.ops.gradient import once
 from nmt.ops.heads import in_rows
 from nmt.ops.linear import wide
 from nmt.ops.parts import parts
@@ -74,6 +75,7 @@ class _FusedHeads(torch.autograd.Function):
         return tuple(found)
 
     @staticmethod
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, turn, *gains = ctx.saved_tensors
         dx, dgains = x.new_empty(x.shape), list[Tensor | None]()

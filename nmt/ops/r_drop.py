@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nmt.ops.cross_entropy import NOTHING, rows_at_once, rows_of_block
 from nmt.ops.fused import fused_for
+from nmt.ops.gradient import once
 from nmt.ops.linear import product, wide
 
 
@@ -78,6 +79,7 @@ class _RDrop(torch.autograd.Function):
         return loss, nll
 
     @staticmethod
+    @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         scale = grads[0]
         dfirst, dsecond, dweight, dbias = ctx.saved_tensors

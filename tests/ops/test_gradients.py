@@ -8,6 +8,8 @@ from nmt.ops import additive, r_drop
 from nmt.ops.additive_decoder import decode
 from nmt.ops.cross_entropy import NOTHING, projected_cross_entropy
 from nmt.ops.gru import gru_scan, gru_step
+from nmt.training.loss import batch_loss
+from tests.properties.kinds import PAIRS, VARIANTS, batch_of, build
 
 LENGTHS = [5, 3, 1]
 
@@ -160,3 +162,11 @@ def test_r_drop_is_its_equation_with_its_gradients(
     torch.testing.assert_close((loss, nll), (wanted_loss, wanted_nll))
     found, wanted = torch.autograd.grad(3 * loss, inputs), torch.autograd.grad(3 * wanted_loss, inputs)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["bahdanau", "convs2s", "gnmt", "luong", "transformer"])
+def test_a_second_derivative_is_an_error_and_not_a_constant(kind: str) -> None:
+    model = build(VARIANTS[kind])
+    loss = batch_loss(model, batch_of(PAIRS), 0.1).smoothed
+    with pytest.raises(RuntimeError, match="no second derivatives"):
+        torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
