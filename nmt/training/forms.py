@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from nmt.errors import UsageError
 from nmt.layers.multihead import SelfAttention
 from nmt.models.contract import Seq2Seq
 from nmt.ops.choose import ALWAYS, Choice, choose_kernels
@@ -43,10 +44,15 @@ def with_dtype(recipe: Recipe, dtype: str) -> Recipe:
 
 
 def choose_forms(recipe: Recipe, model: Seq2Seq, device: torch.device) -> Forms:
-    """For a training on this device; the errors are those of `choose_kernels`."""
+    """For a training on this device; the errors are those of `choose_kernels`, and of keys that exclude each other."""
     layout, why = choose_layout(recipe, model, device)
     operations, compute = model.all_operations() | ALWAYS, recipe.compute
     if compute.compile != "off":
+        if compute.kernels == "fused" and device.type == "cpu":
+            raise UsageError(
+                "compute.kernels: fused: with compute.compile the passes between products are torch's",
+                "use compute.kernels: auto, or compute.compile: off",
+            )
         operations -= {"passes"}  # compiled functions of our own would be holes in the layers' graphs
     if recipe.train.r_drop:
         operations -= {"loss"}  # it has one of its own

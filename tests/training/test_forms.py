@@ -170,6 +170,17 @@ def test_compiled_layers_leave_what_is_between_products_to_torch() -> None:
     assert "passes" in chosen(recipe, CPU).choice.forms
 
 
+def test_fused_passes_and_compiled_layers_exclude_each_other() -> None:
+    recipe = made(dtype="float32", kernels="fused")
+    compute = recipe.compute.model_copy(update={"compile": "layers"})
+    with pytest.raises(UsageError) as caught:
+        chosen(recipe.model_copy(update={"compute": compute}), CPU)
+    assert str(caught.value) == (
+        "error: compute.kernels: fused: with compute.compile the passes between products are torch's\n"
+        "  use compute.kernels: auto, or compute.compile: off"
+    )
+
+
 @pytest.mark.usefixtures("_gpu")
 def test_r_drop_has_a_loss_of_its_own() -> None:
     recipe = made()
