@@ -16,13 +16,25 @@ Pattern = Callable[[Tensor, Tensor], Tensor | None]
 
 
 @dataclass(frozen=True)
+class Near:
+    """The pattern of ops.sparse.window, or with `strides` of ops.sparse.strided, by its number."""
+
+    width: int
+    strides: bool = False
+
+    def pays(self, length: int) -> bool:
+        """Whether sentences of this length are better off with a band."""
+        return banded.pays(length, self.width, self.strides)
+
+
+@dataclass(frozen=True)
 class Band:
-    """Each query sees the keys at most `width` positions away, and with `causal` none that is later. keep (B, N) bool:
-    the keys that may be seen; None for all.
+    """Each query sees the keys that `near` says, and with `causal` none that is later. keep (B, N) bool: the keys that
+    may be seen; None for all.
     """
 
     keep: Tensor | None
-    width: int
+    near: Near
     causal: bool
 
 
@@ -84,7 +96,8 @@ def attend(
 
 def _context(query: Tensor, keys: Tensor, values: Tensor, keep: Tensor | Band | None, drop: float) -> Tensor:
     if isinstance(keep, Band):
-        return banded.context(query, keys, values, keep.keep, keep.width, keep.causal, drop)
+        near = keep.near
+        return banded.context(query, keys, values, keep.keep, near.width, keep.causal, drop, near.strides)
     return dot.context(query, keys, values, keep, drop)
 
 
@@ -106,20 +119,20 @@ def everything(queries: Tensor, keys: Tensor) -> None:
     del queries, keys
 
 
-def sight(batch: Batch, pattern: Pattern = everything, written_out: bool = True, window: int | None = None) -> Sight:
+def sight(batch: Batch, pattern: Pattern = everything, written_out: bool = True, near: Near | None = None) -> Sight:
     """Of a batch in any layout. An attention that sums instead of writing out its scores (ops/linear_attention.py) has
-    sentences taken apart, and the order in its target from how it sums. window: the width where the pattern is that of
-    a window, which is a band in long sentences.
+    sentences taken apart, and the order in its target from how it sums. near: the pattern by its number where it is one
+    that is a band in long sentences.
     """
     if batch.src_segments is not None:
-        return _of_segments(batch, batch.src_segments, pattern, written_out, window)
+        return _of_segments(batch, batch.src_segments, pattern, written_out, near)
     device, keep = batch.src.device, batch.src_keep
     src, tgt = torch.arange(batch.src.shape[1], device=device), torch.arange(batch.tgt_in.shape[1], device=device)
-    own = of_target(tgt, pattern, window) if written_out else None
-    return Sight(of_source(keep, src, pattern, window), own, masks.padding(keep), src, tgt)
+    own = of_target(tgt, pattern, near) if written_out else None
+    return Sight(of_source(keep, src, pattern, near), own, masks.padding(keep), src, tgt)
 
 
-def _of_segments(batch: Batch, src: Tensor, pattern: Pattern, written_out: bool, window: int | None) -> Sight:
+def _of_segments(batch: Batch, src: Tensor, pattern: Pattern, written_out: bool, near: Near | None) -> Sight:
     tgt, src_positions, tgt_positions = batch.tgt_segments, batch.src_positions, batch.tgt_positions
     assert tgt is not None
     assert src_positions is not None
@@ -129,17 +142,17 @@ def _of_segments(batch: Batch, src: Tensor, pattern: Pattern, written_out: bool,
     if batch.layout == "flat" or not written_out or pattern(at[:1], at[:1]) is not None:
         n = (batch.room or batch).sentences * batch.copies
         here, there = places(src, src_positions, n, len(at)), places(tgt, tgt_positions, n, len(then))
-        source = Apart(here, here, of_source(here.keep, at, pattern, window))
-        target = Apart(there, there, of_target(then, pattern, window) if written_out else None)
+        source = Apart(here, here, of_source(here.keep, at, pattern, near))
+        target = Apart(there, there, of_target(then, pattern, near) if written_out else None)
         across = Apart(there, here, masks.padding(here.keep))
     own = Within(src, src, False, source), Within(tgt, tgt, True, target), Within(tgt, src, False, across)
     return Sight(*own, src_positions, tgt_positions)
 
 
-def of_source(keep: Tensor, positions: Tensor, pattern: Pattern, window: int | None = None) -> Tensor | Band:
-    """A source sentence's view of itself: keep (B, S), positions (S,) -> (B, 1, 1 or S, S); window as for `sight`."""
-    if window is not None and banded.pays(len(positions), window):
-        return Band(keep, window, causal=False)
+def of_source(keep: Tensor, positions: Tensor, pattern: Pattern, near: Near | None = None) -> Tensor | Band:
+    """A source sentence's view of itself: keep (B, S), positions (S,) -> (B, 1, 1 or S, S); near as for `sight`."""
+    if near is not None and near.pays(len(positions)):
+        return Band(keep, near, causal=False)
     real, seen = masks.padding(keep), pattern(positions, positions)
     if seen is None:
         return real
@@ -147,11 +160,11 @@ def of_source(keep: Tensor, positions: Tensor, pattern: Pattern, window: int | N
     return (real & seen) | torch.eye(len(positions), dtype=torch.bool, device=keep.device)
 
 
-def of_target(positions: Tensor, pattern: Pattern, window: int | None = None) -> Tensor | Band:
-    """A target sentence's view of itself, positions (T,): none of what is later -> (1, 1, T, T); window as for
+def of_target(positions: Tensor, pattern: Pattern, near: Near | None = None) -> Tensor | Band:
+    """A target sentence's view of itself, positions (T,): none of what is later -> (1, 1, T, T); near as for
     `sight`.
     """
-    if window is not None and banded.pays(len(positions), window):
-        return Band(None, window, causal=True)
+    if near is not None and near.pays(len(positions)):
+        return Band(None, near, causal=True)
     earlier, seen = masks.causal(len(positions), positions.device), pattern(positions, positions)
     return earlier if seen is None else earlier & seen

@@ -26,9 +26,10 @@ everywhere: instead of softmax(q . k / sqrt(C)) it weighs by phi(q) . phi(k), ro
 equation 19, not in cross-attention, so that cross-attention weights are positive and sum to one under all four.
 
 What a step costs grows with the target so far under full and strided attention, with W at most under window, and not at
-all under linear, whose state is a C x C matrix a head. `forward` holds scores of all pairs under full and strided, of
-pairs in neighbouring blocks under window (ops/banded.py, in sentences of more than four blocks), of pairs in a chunk
-under linear: the cost of these two grows with the length, not with its square, attention to the source aside.
+all under linear, whose state is a C x C matrix a head. `forward` holds scores of all pairs under full, of pairs in
+neighbouring blocks under window (ops/banded.py, in sentences of more than four blocks), of these and of pairs whose
+distance W divides under strided, of pairs in a chunk under linear. Attention to the source aside, the cost grows with
+the length under window and linear, and with its square over W under strided.
 
 Ours: embeddings are multiplied by sqrt(d_model) and drawn N(0, 1/d_model), as in the Transformer, so that they suit the
 residual sum and, tied, the output; all other matrices start as Glorot & Bengio's uniform, each of those that lie in one
@@ -54,7 +55,7 @@ from nmt.layers.multihead import (
     SelfAttention,
     SelfProjections,
 )
-from nmt.layers.sight import Bounds, Keep, Within, of_source, sight
+from nmt.layers.sight import Bounds, Keep, Near, Within, of_source, sight
 from nmt.models.contract import Memory, Seq2Seq, State, Step
 from nmt.ops import masks, rope, sparse
 from nmt.ops.dropout import add_dropped, dropout
@@ -250,7 +251,7 @@ class Modern(Seq2Seq):
     def encode(self, src: Tensor, keep: Tensor) -> ModernMemory:
         """The encoder's output for source ids (B, S), as every decoder layer sees it."""
         positions = torch.arange(src.shape[1], device=src.device)
-        seen = of_source(keep, positions, self._pattern, self._window)
+        seen = of_source(keep, positions, self._pattern, self._near)
         turn = rope.rotation(positions, self.d_head, self.src_embed.weight.dtype)
         read = self._read(src, turn, seen, masks.padding(keep))
         return ModernMemory(
@@ -291,7 +292,7 @@ class Modern(Seq2Seq):
 
     def forward(self, batch: Batch) -> Tensor:
         """Features (B, T, D) of all target positions at once, each seeing those before it."""
-        seen = sight(batch, self._pattern, self.attention != "linear", self._window)
+        seen = sight(batch, self._pattern, self.attention != "linear", self._near)
         memory = self._read(batch.src, self._turn(seen.source, seen.src_positions), seen.source, seen.across)
         x, turn = self._embed(self.tgt_embed, batch.tgt_in), self._turn(seen.target, seen.tgt_positions)
         for layer, source in zip(self.decoder, memory, strict=True):
@@ -308,8 +309,8 @@ class Modern(Seq2Seq):
         return turn if positions.dim() == 1 else turn[:, None]
 
     @property
-    def _window(self) -> int | None:
-        return self.window if self.attention == "window" else None
+    def _near(self) -> Near | None:
+        return Near(self.window, self.attention == "strided") if self.attention in ("window", "strided") else None
 
     def _pattern(self, queries: Tensor, keys: Tensor) -> Tensor | None:
         """Which positions (N,) those of queries (Q,) see, past and future, (Q, N) bool; None for all."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nmt.batch import PAD, Batch, packed, padded, sentences
-from nmt.layers.sight import Band, Keep, Pattern, Sight, Within, attend, everything, sight
+from nmt.layers.sight import Band, Keep, Near, Pattern, Sight, Within, attend, everything, sight
 from nmt.ops import banded, sparse
 
 LENGTHS = ([4, 3, 6, 1], [2, 5, 3, 4])
@@ -109,7 +109,7 @@ def test_a_window_in_long_sentences_is_a_band_that_sees_the_same(layout: str, mo
     """One position is a block here, not sixty-four."""
     given, found = batch(layout), list[Tensor]()
     monkeypatch.setattr(banded, "LEAST", 1)
-    for looks in (sight(given, near), sight(given, near, window=1)):
+    for looks in (sight(given, near), sight(given, near, near=Near(1))):
         for keep, tokens in ((looks.source, given.src), (looks.target, given.tgt_in)):
             real = tokens != PAD
             found.append(seen(keep, *tokens.shape, tokens.shape[1]) & real[:, :, None] & real[:, None])
