@@ -11,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nmt.corpus.learning import learn_sentencepiece
 from nmt.corpus.lexicon import Lexicon
-from nmt.corpus.tokenizer import Words, learn_sentencepiece
+from nmt.corpus.tokenizer import Words
 from nmt.errors import EnvironmentFault, ModelError, UsageError
 from nmt.model_file import ModelFile, build, read_model, write_model
 from nmt.models.build import build_model

@@ -17,6 +17,7 @@ import numpy as np
 
 from nmt.batch import UNK
 from nmt.corpus.encoding import Pairs, Side, encoder
+from nmt.corpus.learning import learn
 from nmt.corpus.pairs import (
     CorpusFiles,
     Counts,
@@ -28,7 +29,7 @@ from nmt.corpus.pairs import (
     spooled,
 )
 from nmt.corpus.shards import SETTINGS, Prepared, ShardWriter
-from nmt.corpus.tokenizer import Tokenizer, learn
+from nmt.corpus.tokenizer import Tokenizer
 from nmt.durable import clean_leftovers, failpoint, lock, probe, publish_folder, refusals
 from nmt.errors import DataError, EnvironmentFault, UsageError
 from nmt.recipe import CorpusConfig, Recipe

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 from nmt.batch import BOS, EOS, PAD, SPECIALS, UNK
 from nmt.corpus import tokenizer as module
+from nmt.corpus.learning import learn, learn_words
 from nmt.corpus.moses import MosesWords
 from nmt.corpus.text import read_text
-from nmt.corpus.tokenizer import MarianPieces, Tokenizer, Words, from_bytes, learn, learn_words
+from nmt.corpus.tokenizer import MarianPieces, Tokenizer, Words, from_bytes
 from nmt.errors import DataError, ModelError, UsageError
 from nmt.recipe import TokenizerConfig
 
@@ -421,7 +422,8 @@ class TestHostileBytes:
 
 MUTATE = """
 import hashlib, json, random
-from nmt.corpus.tokenizer import from_bytes, learn_sentencepiece
+from nmt.corpus.learning import learn_sentencepiece
+from nmt.corpus.tokenizer import from_bytes
 from nmt.errors import ModelError
 from nmt.recipe import TokenizerConfig
 

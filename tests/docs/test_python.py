@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nmt.corpus.tokenizer import learn_sentencepiece
+from nmt.corpus.learning import learn_sentencepiece
 from nmt.model_file import ModelFile, write_model
 from nmt.models.build import build_model
 from nmt.recipe import CorpusConfig, Recipe, SearchConfig, TokenizerConfig, TrainConfig
