@@ -57,3 +57,14 @@ def _number(name: str, default: str = "") -> int:
         what = f"is '{text}', not a number{' above 0' * least}" if name in os.environ else "is missing"
         raise UsageError(f"the environment variable {name} {what}, so this process does not know its place", _HINT)
     return int(text)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether this machine has a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

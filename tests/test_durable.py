@@ -33,7 +33,13 @@ from nmt.errors import DataError, EnvironmentFault, ModelError, UsageError
 ROOT = Path(__file__).parents[1]
 OLD = {"a.bin": b"old a" * 50, "b.json": b"old b"}
 NEW = {"a.bin": b"new a" * 50, "b.json": b"new b"}
-HEAD = "import sys; from pathlib import Path; from nmt import durable; here = Path(sys.argv[1])\n"
+HEAD = """
+import sys
+from pathlib import Path
+from nmt import durable
+from nmt.lock import lock
+here = Path(sys.argv[1])
+"""
 NAIVE = """
 def naive(path, data):  # in place: what everybody writes first
     with open(path, "wb") as file:
@@ -366,7 +372,7 @@ refused(lambda: durable.probe(here / "deeper" / "still"), reason)
 refused(lambda: durable.write_file(here / "file", b"x"), reason)
 refused(lambda: durable.publish_folder(here / "new", {}), reason)
 def locked():
-    with durable.lock(here / ".lock"):
+    with lock(here / ".lock"):
         pass
 refused(locked, reason)
 """

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from nmt.durable import lock
 from nmt.errors import EnvironmentFault, NmtError
+from nmt.lock import lock
 
 ROOT = Path(__file__).parents[1]
-HEAD = "import sys; from pathlib import Path; from nmt import durable; here = Path(sys.argv[1])\n"
+HEAD = "import sys; from pathlib import Path; from nmt.lock import lock; here = Path(sys.argv[1])\n"
 
 
 def child(code: str, here: Path) -> subprocess.CompletedProcess[str]:
@@ -25,7 +25,7 @@ def child(code: str, here: Path) -> subprocess.CompletedProcess[str]:
 
 
 HOLD = """
-with durable.lock(here / ".lock"):
+with lock(here / ".lock"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -58,7 +58,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path, holder: subprocess
     holder.kill()
     holder.wait()
     with lock(tmp_path / ".lock"):
-        done = child("durable.lock(here / '.lock').__enter__()", tmp_path)
+        done = child("lock(here / '.lock').__enter__()", tmp_path)
         assert f"in use by process {os.getpid()} on" in done.stderr
     with lock(tmp_path / ".lock"):
         pass
@@ -73,7 +73,7 @@ def test_waiting_ends_when_the_lock_is_free(tmp_path: Path, holder: subprocess.P
 def test_a_forked_worker_does_not_keep_the_lock(tmp_path: Path) -> None:
     code = """
 import os, signal
-with durable.lock(here / ".lock"):
+with lock(here / ".lock"):
     pid = os.fork()
     if pid == 0:
         os.close(1), os.close(2)
@@ -129,7 +129,7 @@ from nmt.errors import EnvironmentFault
 def start(race, go, told, done):
     os.read(go, 1)  # end of file when everybody has been started
     try:
-        with durable.lock(here / f"{race}" / ".lock"):
+        with lock(here / f"{race}" / ".lock"):
             os.write(told, f"+{os.getpid()};".encode())
             os.read(done, 1)
     except EnvironmentFault as fault:

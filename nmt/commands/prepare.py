@@ -30,8 +30,9 @@ from nmt.corpus.pairs import (
 )
 from nmt.corpus.shards import SETTINGS, Prepared, ShardWriter
 from nmt.corpus.tokenizer import Tokenizer
-from nmt.durable import clean_leftovers, failpoint, lock, probe, publish_folder, refusals
+from nmt.durable import clean_leftovers, failpoint, probe, publish_folder, refusals
 from nmt.errors import DataError, EnvironmentFault, UsageError
+from nmt.lock import lock
 from nmt.recipe import CorpusConfig, Recipe
 
 FORMAT = 1

@@ -14,6 +14,7 @@ from nmt import durable
 from nmt.commands.prepare import prepare
 from nmt.corpus.shards import Prepared
 from nmt.errors import DataError, EnvironmentFault, Stopped
+from nmt.lock import lock
 from nmt.metrics import Score, bleu, offline_tokenizer_for
 from nmt.model_file import ModelFile, read_model, write_model
 from nmt.models.build import build_model
@@ -251,7 +252,7 @@ def _heed(stop: StopRequest, group: Group) -> None:
 def _sole_writer(run: Path, reporter: Reporter) -> Iterator[None]:
     """The run's folder, for this process alone, once it is seen that it can be written."""
     durable.make_folder(run)
-    with durable.lock(run / ".lock"):
+    with lock(run / ".lock"):
         for warning in durable.clean_leftovers(run):
             reporter.say(f"warning: {warning}")
         durable.probe(run)

@@ -24,8 +24,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from nmt.corpus import archive
-from nmt.durable import lock, make_folder, refusals, sync_folder, write_file
+from nmt.durable import make_folder, refusals, sync_folder, write_file
 from nmt.errors import EnvironmentFault, UsageError
+from nmt.lock import lock
 from nmt.recipe import Download
 
 TIMEOUT_S = 30.0

@@ -12,8 +12,8 @@ import pytest
 
 import nmt.corpus.fetch as fetch_file
 from nmt.corpus.fetch import fetch
-from nmt.durable import lock
 from nmt.errors import DataError, EnvironmentFault, UsageError
+from nmt.lock import lock
 from nmt.recipe import Download
 from tests.corpus.bad_server import Site, serve
 
