@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nmt import durable
 from nmt.errors import EnvironmentFault
-from nmt.training import checkpoint, trainer
+from nmt.training import backward, checkpoint, trainer
 from nmt.training.distributed import Group
 from nmt.training.loss import LossSums
 from nmt.training.optim import PlateauState
@@ -240,7 +240,7 @@ def _before(update: int, act: Callable[[], None]) -> Any:
 
 def break_part(update: int) -> Any:
     """Makes the loss of the parts that this process has of an update not finite, once."""
-    loss, take, at = trainer.batch_loss, trainer.Trainer._update, [0]
+    loss, take, at = backward.batch_loss, trainer.Trainer._update, [0]
 
     def noted(self: trainer.Trainer, *args: Any) -> None:
         at.append(self.progress.update + 1)
@@ -253,7 +253,7 @@ def break_part(update: int) -> Any:
         return LossSums(sums.smoothed * float("nan"), sums.nll * float("nan"))
 
     stack = ExitStack()
-    stack.enter_context(patch.object(trainer, "batch_loss", broken))
+    stack.enter_context(patch.object(backward, "batch_loss", broken))
     stack.enter_context(patch.object(trainer.Trainer, "_update", noted))
     return stack
 
