@@ -42,13 +42,13 @@ class Stage:
 STAGES = (
     Stage("machine", 20, "gpu_kernels"),
     Stage("correctness", 40, "gpu_kernels"),
-    Stage("additive", 50, "gpu_kernels"),
-    Stage("attention", 50, "gpu_kernels"),
-    Stage("loss", 50, "gpu_kernels"),
+    Stage("additive", 40, "gpu_kernels"),
+    Stage("attention", 40, "gpu_kernels"),
+    Stage("loss", 40, "gpu_kernels"),
     Stage("loop", 25, "gpu_models"),
     Stage("training", 150, "gpu_models"),
-    Stage("compiled", 80, "gpu_models"),
-    Stage("decoding", 50, "gpu_models"),
+    Stage("compiled", 120, "gpu_models"),
+    Stage("decoding", 40, "gpu_models"),
     Stage("on device", 45, "gpu_models"),
     Stage("plain", 30, "gpu_models"),
 )
