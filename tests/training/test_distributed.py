@@ -341,8 +341,10 @@ def test_a_signal_to_any_process_at_any_moment_is_obeyed_by_all(warm: Warm, alon
         for process in rng.sample(processes, rng.randint(1, 2)):
             process.send(signal.SIGTERM)
         codes = wait(processes)
-        assert codes in ([0, 0], [143, 143]), said(processes)
-        stopped += codes != [0, 0]
+        # Who has done its work no longer listens: it goes as any program would.
+        late = "all 12 updates are done" in said(processes) and set(codes) <= {0, -signal.SIGTERM}
+        assert late or codes == [143, 143], said(processes)
+        stopped += codes == [143, 143]
         resumes(warm, folder, alone)
     assert stopped > 5
 
