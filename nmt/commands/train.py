@@ -30,6 +30,7 @@ from nmt.talk import Silence
 from nmt.training import checkpoint
 from nmt.training.agreement import hold_alike
 from nmt.training.allocator import forget_shapes, keep_memory
+from nmt.training.backward import check_graphs
 from nmt.training.distributed import Group, join
 from nmt.training.fitting import fitting_tokens
 from nmt.training.forms import Forms, choose_forms, with_dtype
@@ -84,6 +85,7 @@ def _train(
     torch.use_deterministic_algorithms(recipe.compute.deterministic)
     dtype, tokens = group.from_first(lambda: _left_open(recipe, run, device))
     recipe = with_dtype(recipe, dtype)
+    check_graphs(recipe, device)
     with on_meta():
         forms = choose_forms(recipe, build_model(recipe.model, *recipe.tokenizer.sizes), device)
     parent = None if recipe.train.init is None else recipe_path.parent / recipe.train.init

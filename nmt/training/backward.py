@@ -147,6 +147,12 @@ class Recorded:
             return None
 
 
+def check_graphs(recipe: Recipe, device: torch.device) -> None:
+    """EnvironmentFault where compute.cuda_graphs asks for what the device does not have."""
+    if recipe.compute.cuda_graphs and device.type != "cuda":
+        raise EnvironmentFault("compute.cuda_graphs needs a CUDA device", "leave it out to train here")
+
+
 def backward_of(
     recipe: Recipe,
     model: Seq2Seq,
@@ -154,9 +160,8 @@ def backward_of(
     device: torch.device,
     say: Callable[[str], None],
 ) -> Backward:
-    """As compute.cuda_graphs asks; EnvironmentFault where the device has none. say: as for `Recorded`."""
+    """As compute.cuda_graphs asks, with the error of `check_graphs`. say: as for `Recorded`."""
+    check_graphs(recipe, device)
     if not recipe.compute.cuda_graphs:
         return Eager(model, recipe.train, device)
-    if device.type != "cuda":
-        raise EnvironmentFault("compute.cuda_graphs needs a CUDA device", "leave it out to train here")
     return Recorded(model, parameters, recipe.train, device, Recorder(device), say)

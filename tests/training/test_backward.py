@@ -223,8 +223,11 @@ def test_rows_that_are_added_have_something_to_look_at_and_nothing_to_predict() 
 
 
 def test_without_a_gpu_it_is_refused_with_a_way_out(tmp_path: Path) -> None:
-    recipe = Recipe.model_validate(tiny.recipe(compute={"cuda_graphs": True}))
-    model = build(VARIANTS["bahdanau"])
+    made = tiny.recipe(compute={"cuda_graphs": True})
+    recipe, model = Recipe.model_validate(made), build(VARIANTS["bahdanau"])
+    with pytest.raises(EnvironmentFault, match=r"compute\.cuda_graphs needs a CUDA device"):
+        train(recipe, tiny.write(tmp_path, made) / "recipe.yaml", device="cpu", reporter=Listener(), runs=tmp_path)
+    assert not (tmp_path / "prepared").exists()  # at once, before the text is read
     with pytest.raises(EnvironmentFault) as caught:
         backward_of(recipe, model, list(model.parameters()), CPU, lambda _: None)
     assert str(caught.value) == "error: compute.cuda_graphs needs a CUDA device\n  leave it out to train here"
@@ -280,6 +283,7 @@ def test_a_training_that_replays_comes_to_the_same_weights(
         monkeypatch.chdir(folder)
         if graphs:
             monkeypatch.setattr("nmt.training.trainer.backward_of", on_tape)
+            monkeypatch.setattr("nmt.commands.train.check_graphs", lambda *_: None)
         train(load_recipe(folder / "recipe.yaml"), folder / "recipe.yaml", device="cpu", reporter=(heard := Listener()))
         weights.append(read_model(folder / "runs" / "tiny" / "model.safetensors").weights)
         shares.append(tiny.events(folder, "update")[-1]["real_share"])
