@@ -29,6 +29,19 @@ def _tanh(x):
 
 
 @triton.jit
+def _place(H, BLOCK: tl.constexpr):
+    """The program's row, its columns (BLOCK,), and which of them there are."""
+    j = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    return tl.program_id(0).to(tl.int64), j, j < H
+
+
+@triton.jit
+def _get(at, there):
+    """Numbers (BLOCK,) in float32, 0 where there are none."""
+    return tl.load(at, mask=there, other=0.0).to(tl.float32)
+
+
+@triton.jit
 def _kept(keep, b, KEEPS: tl.constexpr):
     """Whether row b has a word here."""
     return tl.load(keep + b) != 0 if KEEPS else True
@@ -41,26 +54,24 @@ def _open_kernel(
     h,  # (B, H) float32, rows h_b apart
     keep,  # (B,) uint8
     reset,  # (B, H), written: r h
-    parts_b, share_b, h_b,
-    H,
+    parts_b, share_b, h_b, H,
     SHARED: tl.constexpr,
     KEEPS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     """`gru_open`."""
-    b, j = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    there = j < H
+    b, j, there = _place(H, BLOCK)
     at = parts + b * parts_b + j
-    z, r = tl.load(at, mask=there, other=0.0), tl.load(at + H, mask=there, other=0.0)
+    z, r = _get(at, there), _get(at + H, there)
     if SHARED:
-        z += tl.load(share + b * share_b + j, mask=there, other=0.0).to(tl.float32)
-        r += tl.load(share + b * share_b + H + j, mask=there, other=0.0).to(tl.float32)
+        z += _get(share + b * share_b + j, there)
+        r += _get(share + b * share_b + H + j, there)
     z, r = _logistic(z), _logistic(r)
     if KEEPS:
         z = tl.where(_kept(keep, b, KEEPS), z, 0.0)
     tl.store(at, z, mask=there)
     tl.store(at + H, r, mask=there)
-    before = tl.load(h + b * h_b + j, mask=there, other=0.0)
+    before = _get(h + b * h_b + j, there)
     tl.store(reset + b * H + j, (r * before).to(reset.dtype.element_ty), mask=there)
 
 
@@ -70,19 +81,16 @@ def _close_kernel(
     recurrent,  # (B, H): its share of r h
     h,  # (B, H) float32
     out,  # (B, H) float32, written
-    parts_b, h_b,
-    H,
+    parts_b, h_b, H,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     """`gru_close`."""
-    b, j = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    there = j < H
+    b, j, there = _place(H, BLOCK)
     at = parts + b * parts_b + j
-    z = tl.load(at, mask=there, other=0.0)
-    n = tl.load(at + 2 * H, mask=there, other=0.0)
-    n = _tanh(n + tl.load(recurrent + b * H + j, mask=there, other=0.0).to(tl.float32))
+    z, n = _get(at, there), _get(at + 2 * H, there)
+    n = _tanh(n + _get(recurrent + b * H + j, there))
     tl.store(at + 2 * H, n, mask=there)
-    before = tl.load(h + b * h_b + j, mask=there, other=0.0)
+    before = _get(h + b * h_b + j, there)
     tl.store(out + b * H + j, before + z * (n - before), mask=there)
 
 
@@ -93,17 +101,15 @@ def _close_backward_kernel(
     dh,  # (B, H) float32: the gradient of the state after
     h,  # (B, H) float32: the state before
     dn,  # (B, H), written in its own type
-    parts_b, h_b,
-    H,
+    parts_b, h_b, H,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     """`gru_close_backward`."""
-    b, j = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    there = j < H
+    b, j, there = _place(H, BLOCK)
     at, into = parts + b * parts_b + j, dparts + b * parts_b + j
-    z, n = tl.load(at, mask=there, other=0.0), tl.load(at + 2 * H, mask=there, other=0.0)
-    part = tl.load(dh + b * H + j, mask=there, other=0.0) * z
-    before = tl.load(h + b * h_b + j, mask=there, other=0.0)
+    z, n = _get(at, there), _get(at + 2 * H, there)
+    part = _get(dh + b * H + j, there) * z
+    before = _get(h + b * h_b + j, there)
     by_sum = part * (1.0 - n * n)
     tl.store(into, part * (n - before) * (1.0 - z), mask=there)
     tl.store(into + 2 * H, by_sum, mask=there)
@@ -118,19 +124,17 @@ def _open_backward_kernel(
     dh,  # (B, H) float32: that of the state after
     h,  # (B, H) float32
     out,  # (B, H) float32, written: dh (1 - z) + dreset r
-    parts_b, h_b,
-    H,
+    parts_b, h_b, H,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     """`gru_open_backward`."""
-    b, j = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    there = j < H
+    b, j, there = _place(H, BLOCK)
     at = parts + b * parts_b + j
-    z, r = tl.load(at, mask=there, other=0.0), tl.load(at + H, mask=there, other=0.0)
-    by_reset = tl.load(dreset + b * H + j, mask=there, other=0.0).to(tl.float32)
-    before = tl.load(h + b * h_b + j, mask=there, other=0.0)
+    z, r = _get(at, there), _get(at + H, there)
+    by_reset = _get(dreset + b * H + j, there)
+    before = _get(h + b * h_b + j, there)
     tl.store(dparts + b * parts_b + H + j, by_reset * before * r * (1.0 - r), mask=there)
-    after = tl.load(dh + b * H + j, mask=there, other=0.0)
+    after = _get(dh + b * H + j, there)
     tl.store(out + b * H + j, after * (1.0 - z) + by_reset * r, mask=there)
 
 
@@ -141,23 +145,21 @@ def _step_kernel(
     h,  # (B, H) float32, rows h_b apart
     keep,  # (B,) uint8
     out,  # (B, H) float32, written
-    parts_b, share_b, h_b,
-    H,
+    parts_b, share_b, h_b, H,
     SHARED: tl.constexpr,
     KEEPS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     """`gru_step`."""
-    b, j = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    there = j < H
+    b, j, there = _place(H, BLOCK)
     at = parts + b * parts_b + j
-    u, z = tl.load(at, mask=there, other=0.0), tl.load(at + H, mask=there, other=0.0)
-    r, n = tl.load(at + 2 * H, mask=there, other=0.0), tl.load(at + 3 * H, mask=there, other=0.0)
+    u, z = _get(at, there), _get(at + H, there)
+    r, n = _get(at + 2 * H, there), _get(at + 3 * H, there)
     if SHARED:
         more = share + b * share_b + j
-        u += tl.load(more, mask=there, other=0.0).to(tl.float32)
-        z += tl.load(more + H, mask=there, other=0.0).to(tl.float32)
-        r += tl.load(more + 2 * H, mask=there, other=0.0).to(tl.float32)
+        u += _get(more, there)
+        z += _get(more + H, there)
+        r += _get(more + 2 * H, there)
         tl.store(at, u, mask=there)
     z, r = _logistic(z), _logistic(r)
     if KEEPS:
@@ -166,7 +168,7 @@ def _step_kernel(
     tl.store(at + H, z, mask=there)
     tl.store(at + 2 * H, r, mask=there)
     tl.store(at + 3 * H, n, mask=there)
-    before = tl.load(h + b * h_b + j, mask=there, other=0.0)
+    before = _get(h + b * h_b + j, there)
     tl.store(out + b * H + j, before + z * (n - before), mask=there)
 
 
@@ -177,18 +179,16 @@ def _step_backward_kernel(
     dh,  # (B, H) float32: the gradient of the state after
     h,  # (B, H) float32
     out,  # (B, H) float32, written: dh (1 - z)
-    parts_b, h_b,
-    H,
+    parts_b, h_b, H,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     """`gru_step_backward`."""
-    b, j = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    there = j < H
+    b, j, there = _place(H, BLOCK)
     at, into = parts + b * parts_b + j, dparts + b * parts_b + j
-    u, z = tl.load(at, mask=there, other=0.0), tl.load(at + H, mask=there, other=0.0)
-    r, n = tl.load(at + 2 * H, mask=there, other=0.0), tl.load(at + 3 * H, mask=there, other=0.0)
-    after = tl.load(dh + b * H + j, mask=there, other=0.0)
-    before = tl.load(h + b * h_b + j, mask=there, other=0.0)
+    u, z = _get(at, there), _get(at + H, there)
+    r, n = _get(at + 2 * H, there), _get(at + 3 * H, there)
+    after = _get(dh + b * H + j, there)
+    before = _get(h + b * h_b + j, there)
     part = after * z
     dn = part * (1.0 - n * n)
     tl.store(into, dn * r, mask=there)
@@ -207,26 +207,24 @@ def _lstm_kernel(
     keep,  # (B,) uint8
     h_after,  # written
     c_after,  # written
-    gates_b, share_b,
-    H,
+    gates_b, share_b, H,
     SHARED: tl.constexpr,
     KEEPS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     """`lstm_step`."""
-    b, j = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    there = j < H
+    b, j, there = _place(H, BLOCK)
     at, own = gates + b * gates_b + j, b * H + j
-    i, f = tl.load(at, mask=there, other=0.0), tl.load(at + H, mask=there, other=0.0)
-    g, o = tl.load(at + 2 * H, mask=there, other=0.0), tl.load(at + 3 * H, mask=there, other=0.0)
+    i, f = _get(at, there), _get(at + H, there)
+    g, o = _get(at + 2 * H, there), _get(at + 3 * H, there)
     if SHARED:
         more = share + b * share_b + j
-        i += tl.load(more, mask=there, other=0.0).to(tl.float32)
-        f += tl.load(more + H, mask=there, other=0.0).to(tl.float32)
-        g += tl.load(more + 2 * H, mask=there, other=0.0).to(tl.float32)
-        o += tl.load(more + 3 * H, mask=there, other=0.0).to(tl.float32)
+        i += _get(more, there)
+        f += _get(more + H, there)
+        g += _get(more + 2 * H, there)
+        o += _get(more + 3 * H, there)
     i, f, g, o = _logistic(i), _logistic(f), _tanh(g), _logistic(o)
-    before = tl.load(c + own, mask=there, other=0.0)
+    before = _get(c + own, there)
     kept = _kept(keep, b, KEEPS)
     if KEEPS:  # what makes c pass through
         i, f = tl.where(kept, i, 0.0), tl.where(kept, f, 1.0)
@@ -234,7 +232,7 @@ def _lstm_kernel(
     after = f * before + i * g
     state = o * _tanh(after)
     if KEEPS:
-        state = tl.where(kept, state, tl.load(h + own, mask=there, other=0.0))
+        state = tl.where(kept, state, _get(h + own, there))
     tl.store(at, i, mask=there)
     tl.store(at + H, f, mask=there)
     tl.store(at + 2 * H, g, mask=there)
@@ -253,26 +251,24 @@ def _lstm_backward_kernel(
     dh,  # (B, H) float32; in its place what reaches h without the matrix
     dc,  # (B, H) float32; in its place the gradient of c before
     dgates,  # (B, 4H), written
-    gates_b,
-    H,
+    gates_b, H,
     KEEPS: tl.constexpr,
     MORE: tl.constexpr,
     BLOCK: tl.constexpr,
-):
+):  # fmt: skip
     """`lstm_step_backward`."""
-    b, j = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    there = j < H
+    b, j, there = _place(H, BLOCK)
     at, own, into = gates + b * gates_b + j, b * H + j, dgates + b * 4 * H + j
-    i, f = tl.load(at, mask=there, other=0.0), tl.load(at + H, mask=there, other=0.0)
-    g, o = tl.load(at + 2 * H, mask=there, other=0.0), tl.load(at + 3 * H, mask=there, other=0.0)
-    by_h = tl.load(dh + own, mask=there, other=0.0)
+    i, f = _get(at, there), _get(at + H, there)
+    g, o = _get(at + 2 * H, there), _get(at + 3 * H, there)
+    by_h = _get(dh + own, there)
     if MORE:
-        by_h += tl.load(more + own, mask=there, other=0.0)
-    tanh = _tanh(tl.load(after + own, mask=there, other=0.0))
-    by_c = tl.load(dc + own, mask=there, other=0.0) + by_h * o * (1.0 - tanh * tanh)
+        by_h += _get(more + own, there)
+    tanh = _tanh(_get(after + own, there))
+    by_c = _get(dc + own, there) + by_h * o * (1.0 - tanh * tanh)
     kind = dgates.dtype.element_ty
     tl.store(into, (by_c * g * i * (1.0 - i)).to(kind), mask=there)
-    before = tl.load(c + own, mask=there, other=0.0)
+    before = _get(c + own, there)
     tl.store(into + H, (by_c * before * f * (1.0 - f)).to(kind), mask=there)
     tl.store(into + 2 * H, (by_c * i * (1.0 - g * g)).to(kind), mask=there)
     tl.store(into + 3 * H, (by_h * tanh * o * (1.0 - o)).to(kind), mask=there)
