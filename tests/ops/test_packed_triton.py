@@ -4,7 +4,6 @@ Without a GPU it runs in Triton's interpreter (tests/conftest.py), in float32; o
 """
 
 import importlib
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -17,15 +16,7 @@ packed_triton = importlib.import_module("nmt.ops.packed_triton")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 DTYPE, SHARE = (torch.bfloat16, 2e-2) if DEVICE.type == "cuda" else (torch.float32, 1e-5)
 LENGTHS = [1, 15, 16, 17]
-
-
-@pytest.fixture(autouse=True)
-def poisoned() -> Iterator[None]:
-    """What is not written is NaN."""
-    torch.manual_seed(13)
-    torch.use_deterministic_algorithms(True)  # torch then fills what it allocates with NaN
-    yield
-    torch.use_deterministic_algorithms(False)
+pytestmark = pytest.mark.usefixtures("poisoned")
 
 
 def numbers(*shape: int, strength: float = 1.0, dtype: torch.dtype = DTYPE) -> Tensor:
