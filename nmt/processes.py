@@ -1,4 +1,6 @@
-"""Which of the processes of a training this one is, as torchrun says it in the environment; the cores it may use."""
+"""Which of the processes of a training this one is, as torchrun says it in the environment; the cores it may use; which
+others are alive.
+"""
 
 import os
 from dataclasses import dataclass
