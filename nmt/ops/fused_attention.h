@@ -80,6 +80,22 @@ typedef struct {
     int half, *failed;
 } Attention;
 
+/* Asks the caches for n rows of C numbers, to be read or, with `write`, written soon: they lie too far apart for a
+   processor to foresee. */
+INLINE void expect(const void *x, int64_t first, int64_t stride, int64_t n, const Attention *t, const int write,
+                   const int half)
+{
+    const int64_t size = half ? 2 : 4;
+    for (int64_t j = 0; j < n; j++) {
+        const char *row = (const char *)x + (first + j * stride) * size;
+        for (int64_t at = 0; at < t->C * size; at += 64)
+            if (write)
+                __builtin_prefetch(row + at, 1, 3);
+            else
+                __builtin_prefetch(row + at, 0, 2);
+    }
+}
+
 /* n rows of C numbers, each times scale: side by side (n, wide C). */
 INLINE void gather_rows(const void *x, int64_t first, int64_t stride, int64_t n, const Attention *t, float scale, float *to,
                         const int half)
@@ -89,18 +105,37 @@ INLINE void gather_rows(const void *x, int64_t first, int64_t stride, int64_t n,
             store(to + j * t->wide_c + c, get(x, first + j * stride + c, t->C - c, half) * scale);
 }
 
+/* Sixteen rows of sixteen numbers as columns: four times each vector of the first half is mixed with its fellow of the
+   second. */
+INLINE void transpose(V *x)
+{
+    V mixed[WIDTH];
+#pragma GCC unroll 4
+    for (int turn = 0; turn < 4; turn++) {
+#pragma GCC unroll 8
+        for (int i = 0; i < WIDTH / 2; i++) {
+            mixed[2 * i] = low_mixed(x[i], x[i + WIDTH / 2]);
+            mixed[2 * i + 1] = high_mixed(x[i], x[i + WIDTH / 2]);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < WIDTH; i++) x[i] = mixed[i];
+    }
+}
+
 /* The same as columns (wide C, wide N), zeros beyond the n-th. */
 INLINE void gather_columns(const void *x, int64_t first, int64_t stride, int64_t n, const Attention *t, float *to,
                            const int half)
 {
     const int64_t width = t->wide_n;
-    for (int64_t j = 0; j < width; j++)
+    for (int64_t j = 0; j < width; j += WIDTH)
         for (int64_t c = 0; c < t->wide_c; c += WIDTH) {
-            float lanes[WIDTH];
-            const int there = j < n && c < t->C;
-            store(lanes, there ? get(x, first + j * stride + c, t->C - c, half) : all(0.0f));
+            V lanes[WIDTH];
 #pragma GCC unroll 16
-            for (int l = 0; l < WIDTH; l++) to[(c + l) * width + j] = lanes[l];
+            for (int64_t l = 0; l < WIDTH; l++)
+                lanes[l] = j + l < n ? get(x, first + (j + l) * stride + c, t->C - c, half) : all(0.0f);
+            transpose(lanes);
+#pragma GCC unroll 16
+            for (int64_t l = 0; l < WIDTH; l++) store(to + (c + l) * width + j, lanes[l]);
         }
 }
 
@@ -160,6 +195,18 @@ static float *scratch(const Attention *t, int64_t rows, int64_t squares)
     return made;
 }
 
+INLINE void expect_next(const Attention *t, int64_t b, int64_t h, int64_t last, const int back, const int half)
+{
+    if (++h == t->H) h = 0, b++;
+    if (b == last) return;
+    const int64_t shared = t->H / t->G, g = h / shared;
+    expect(t->q, b * t->qs.batch + h * t->qs.head, t->qs.position, t->Q, t, 0, half);
+    if (back) expect(t->d_context, b * t->d_context_s.batch + h * t->d_context_s.head, t->d_context_s.position, t->Q, t, 0, half);
+    if (h % shared) return;
+    expect(t->k, b * t->ks.batch + g * t->ks.head, t->ks.position, t->N, t, 0, half);
+    expect(t->v, b * t->vs.batch + g * t->vs.head, t->vs.position, t->N, t, 0, half);
+}
+
 INLINE void attend_sentences(const Attention *t, int64_t first, int64_t last, const int half)
 {
     const int64_t Q = t->Q, N = t->N, wide_n = t->wide_n, wide_c = t->wide_c;
@@ -175,6 +222,8 @@ INLINE void attend_sentences(const Attention *t, int64_t first, int64_t last, co
                 gather_rows(t->v, b * t->vs.batch + g * t->vs.head, t->vs.position, N, t, 1.0f, values, half);
             }
             gather_rows(t->q, b * t->qs.batch + h * t->qs.head, t->qs.position, Q, t, t->scale, q, half);
+            expect_next(t, b, h, last, 0, half);
+            expect(t->context, (b * Q * t->H + h) * t->C, t->H * t->C, Q, t, 1, half);
             multiply(q, wide_c, 1, keys, wide_n, Q, wide_c, w);
             for (int64_t i = 0; i < Q; i++) {
                 if (i == 0 || t->seen.position) hide(t, b, i, hidden);
@@ -215,6 +264,12 @@ INLINE void attend_back(const Attention *t, int64_t first, int64_t last, const i
             gather_rows(t->q, b * t->qs.batch + h * t->qs.head, t->qs.position, Q, t, t->scale, q, half);
             gather_rows(t->d_context, b * t->d_context_s.batch + h * t->d_context_s.head, t->d_context_s.position, Q, t,
                         1.0f, d, half);
+            expect_next(t, b, h, last, 1, half);
+            expect(t->dq, b * t->dqs.batch + h * t->dqs.head, t->dqs.position, Q, t, 1, half);
+            if ((h + 1) % shared == 0) {
+                expect(t->dk, b * t->dks.batch + g * t->dks.head, t->dks.position, N, t, 1, half);
+                expect(t->dv, b * t->dvs.batch + g * t->dvs.head, t->dvs.position, N, t, 1, half);
+            }
             multiply(d, wide_c, 1, values, wide_n, Q, wide_c, ds); /* of the weights, for now */
             for (int64_t i = 0; i < Q; i++) {
                 memcpy(w + i * wide_n, t->weights + (row + i) * N, (size_t)N * sizeof *w);

@@ -22,6 +22,15 @@ static inline void store(float *x, V v) { *(V *)x = v; }
 static inline V all(float x) { return (V){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
 static inline V either(VI first, V a, V b) { return (V)((first & (VI)a) | (~first & (VI)b)); }
 
+/* Of the numbers of two vectors in turns, the first sixteen and the others. */
+#ifdef __clang__
+#define MIXED(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define MIXED(a, b, ...) __builtin_shuffle(a, b, (VI){__VA_ARGS__})
+#endif
+static inline V low_mixed(V a, V b) { return MIXED(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23); }
+static inline V high_mixed(V a, V b) { return MIXED(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31); }
+
 #ifdef __AVX512F__
 /* What compilers do not find by themselves. */
 static inline V larger(V a, V b) { return (V)_mm512_max_ps((__m512)a, (__m512)b); }
