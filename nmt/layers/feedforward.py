@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from nmt.ops.dropout import dropout
 from nmt.ops.gated import swiglu
-from nmt.ops.linear import linear, linear_relu
+from nmt.ops.linear import linear
 from nmt.ops.ready import ready_rectified
+from nmt.ops.rectified import rectified
 
 Activation = Literal["relu", "swish", "gelu"]
 
@@ -33,12 +34,12 @@ class FeedForward(nn.Module):
         """x (..., D) -> (..., D) in its dtype."""
         if self.smooth is None and (made := ready_rectified(x, self.inner, self.outer)) is not None:
             return made
-        matrix, bias = self.inner.weight, self.inner.bias
-        if self.smooth:
-            hidden = dropout(self.smooth(linear(x, matrix, bias)), self.dropout, self.training)  # (..., M)
-        else:
-            hidden = linear_relu(x, matrix, bias, self.dropout if self.training else 0.0)
-        return linear(hidden, self.outer.weight, self.outer.bias)
+        inner, outer = self.inner, self.outer
+        if self.smooth is None:
+            drop = self.dropout if self.training else 0.0
+            return rectified(x, inner.weight, inner.bias, outer.weight, outer.bias, drop)
+        hidden = dropout(self.smooth(linear(x, inner.weight, inner.bias)), self.dropout, self.training)  # (..., M)
+        return linear(hidden, outer.weight, outer.bias)
 
 
 class SwiGLU(nn.Module):

@@ -254,7 +254,7 @@ static void return_some(const void *task, int64_t first, int64_t last)
 }
 
 /* The way back from nmt_finish. sums (ceil(R / rows), O): of the columns of d, `rows` rows at a time. Where there is h,
-   which nmt_finish with relu has made: d = g scale where h > 0, else 0. Without, d is g, and not written. */
+   which nmt_finish with relu has made: d, which may be g, is g scale where h > 0, else 0. Without, d is not written. */
 void nmt_finish_backward(const void *g, const void *h, void *d, int half, float scale, int64_t R, int64_t O, int64_t rows,
                          float *sums, int64_t threads)
 {

@@ -4,8 +4,8 @@ Torch makes one pass over memory for each small operation, and autograd others f
 they take a third of a Transformer's update. Each function here is one pass, and stands for a plain form:
 
     drop, add_dropped                ops/dropout.py
-    finish, finish_backward          bias, ReLU and dropout after a product: ops/linear.py
-    column_sums                      the gradient of a bias, there
+    finish_, column_sums             a bias after a product, and its gradient: ops/linear.py
+    finish_backward_                 that of ReLU and dropout: ops/rectified.py
     attention, attention_backward    ops/dot.py
     cross_entropy_                   ops/cross_entropy.py
     r_drop_                          ops/r_drop.py
@@ -129,12 +129,13 @@ class Fused(Recurrent):
         self._library.nmt_finish(*typed(y), at, int(relu), *y.shape, drop, torch.get_num_threads())
         return y
 
-    def finish_backward(self, g: Tensor, y: Tensor, drop: Drop) -> tuple[Tensor, Tensor]:
-        """From the gradient g (R, O) of what `finish_` with relu has made, y: that of the product, and its sum over
-        rows, (O,) float32.
+    def finish_backward_(self, g: Tensor, y: Tensor, drop: Drop) -> Tensor:
+        """Makes the gradient g (R, O) of y, what `finish_` with relu has made, that of the product, in its place: gives
+        its sum over rows, (O,) float32.
         """
-        g, d = g.contiguous(), torch.empty_like(y)
-        return d, self._returned(g, y.data_ptr(), d.data_ptr(), drop.scale)
+        assert g.is_contiguous()
+        assert y.is_contiguous()
+        return self._returned(g, y.data_ptr(), g.data_ptr(), drop.scale)
 
     def column_sums(self, g: Tensor) -> Tensor:
         """Of g (R, O) over rows: (O,) float32."""

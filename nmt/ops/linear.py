@@ -15,7 +15,7 @@ from nmt.ops.casts import as_type
 from nmt.ops.dropout import dropout
 from nmt.ops.fused import NONE, Drop, Fused, fused_for
 from nmt.ops.gradient import once
-from nmt.ops.ready import onednn_is_faster, ready_product
+from nmt.ops.ready import onednn_has_bfloat16, onednn_is_faster, ready_product
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -25,7 +25,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if (made := ready_product(x, weight, bias)) is not None:
         return made
     if (fused := fused_for(x)) is not None and torch.is_grad_enabled():
-        return _FusedLinear.apply(x, weight, bias, False, NONE, fused)  # pyright: ignore[reportReturnType]
+        return _FusedLinear.apply(x, weight, bias, fused)  # pyright: ignore[reportReturnType]
     if torch.is_grad_enabled() and _through_onednn(x) and weight.dtype == x.dtype:
         return _OneDNNLinear.apply(x, weight, bias)  # pyright: ignore[reportReturnType]
     return F.linear(x, as_type(weight, x.dtype), None if bias is None else as_type(bias, x.dtype))
@@ -37,8 +37,6 @@ def linear_relu(x: Tensor, weight: Tensor, bias: Tensor | None = None, drop: flo
     """
     if not drop and (made := ready_product(x, weight, bias, relu=True)) is not None:
         return made
-    if (fused := fused_for(x)) is not None and torch.is_grad_enabled():
-        return _FusedLinear.apply(x, weight, bias, True, Drop.new(drop), fused)  # pyright: ignore[reportReturnType]
     return dropout(torch.relu(linear(x, weight, bias)), drop)
 
 
@@ -66,9 +64,11 @@ def _through_onednn(x: Tensor) -> bool:
     return x.dtype == torch.float32 and x.device.type == "cpu" and onednn_is_faster()
 
 
-def _onednn(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
-    """x (..., I), matrix (O, I), bias (O,) -> (..., O): what torch.compile calls for a linear layer on a CPU."""
-    return torch.ops.mkldnn._linear_pointwise(x, matrix, bias, "none", [], "")
+def _onednn(x: Tensor, matrix: Tensor, bias: Tensor | None, relu: bool = False) -> Tensor:
+    """x (..., I), matrix (O, I), bias (O,) -> (..., O): what torch.compile calls for a linear layer on a CPU. With relu
+    what of that is above 0.
+    """
+    return torch.ops.mkldnn._linear_pointwise(x, matrix, bias, "relu" if relu else "none", [], "")
 
 
 class _OneDNNLinear(torch.autograd.Function):
@@ -92,41 +92,44 @@ class _OneDNNLinear(torch.autograd.Function):
         )
 
 
+def finished(
+    x: Tensor, matrix: Tensor, bias: Tensor | None, fused: Fused, relu: bool = False, drop: Drop = NONE
+) -> Tensor:
+    """`linear` with a matrix in the type of x, what of it is above 0 with relu, and of that what dropout leaves. For
+    hand-written passes.
+    """
+    if _through_onednn(x) or (x.dtype == torch.bfloat16 and onednn_has_bfloat16()):  # it finishes while it writes
+        y = _onednn(x, matrix, None if bias is None else as_type(bias, x.dtype), relu)
+        bias, relu = None, False
+    else:  # torch's own product would write a bias first and read it again
+        y = F.linear(x, matrix)
+    if bias is not None or relu or drop is not NONE:
+        fused.finish_(y.view(-1, y.shape[-1]), bias, relu, drop)
+    return y
+
+
 class _FusedLinear(torch.autograd.Function):
-    """Products as elsewhere; all that comes after them in one pass, and what comes before them on the way back."""
+    """Products as elsewhere; the bias after them in one pass, and its gradient in another."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool, drop: Drop, fused: Fused
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, fused: Fused) -> Tensor:
         w = as_type(weight, x.dtype)
-        # oneDNN adds a bias while it writes; torch's own float32 product would write it first and read it again.
-        within = bias is not None and (x.dtype != torch.float32 or _through_onednn(x))
-        b = as_type(bias, x.dtype) if within and bias is not None else None
-        y = _onednn(x, w, b) if _through_onednn(x) else F.linear(x, w, b)
-        later = None if within else bias
-        if relu or later is not None:
-            fused.finish_(y.view(-1, y.shape[-1]), later, relu, drop)
-        ctx.save_for_backward(x, w, y if relu else None)
-        ctx.fused, ctx.drop, ctx.dtypes = fused, drop, (weight.dtype, None if bias is None else bias.dtype)
-        return y
+        ctx.save_for_backward(x, w)
+        ctx.fused, ctx.dtype = fused, weight.dtype
+        return finished(x, w, bias, fused)
 
     @staticmethod
     @once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, w, y = ctx.saved_tensors
-        weight_dtype, bias_dtype = ctx.dtypes
-        rows, dbias = grads[0].reshape(-1, w.shape[0]), None
-        if y is not None:
-            rows, dbias = ctx.fused.finish_backward(rows, y.view(rows.shape), ctx.drop)
-        elif bias_dtype is not None:
-            dbias = ctx.fused.column_sums(rows)
-        dx = dweight = None
-        if ctx.needs_input_grad[0]:
-            dx = product(rows, w.T).view(x.shape)
-        if ctx.needs_input_grad[1]:
-            dweight = (rows.T @ x.reshape(-1, w.shape[1])).to(weight_dtype)
-        return dx, dweight, None if bias_dtype is None else dbias, None, None, None
+        x, w = ctx.saved_tensors
+        wants_x, wants_weight, wants_bias, _ = ctx.needs_input_grad
+        rows = grads[0].reshape(-1, w.shape[0])
+        return (
+            product(rows, w.T).view(x.shape) if wants_x else None,
+            (rows.T @ x.reshape(-1, w.shape[1])).to(ctx.dtype) if wants_weight else None,
+            ctx.fused.column_sums(rows) if wants_bias else None,
+            None,
+        )
 
 
 def wide(dtype: torch.dtype) -> torch.dtype:

@@ -39,14 +39,15 @@ _ZERO = 128
 
 
 def worth_readying(device: torch.device, precision: Precision) -> bool:
-    """Whether a search here is to have its matrices made ready: on CPUs. EnvironmentFault for int8 where it cannot be:
-    only where the processor sums products of 8 bits in 32, as others may saturate at 16.
+    """Whether a search here is to have its matrices made ready: on CPUs, in types that oneDNN has for them.
+    EnvironmentFault for int8 where it cannot be: only where the processor sums products of 8 bits in 32, as others may
+    saturate at 16.
     """
-    there = device.type == "cpu" and torch.backends.mkldnn.is_available()
+    there = device.type == "cpu" and _onednn_is_there()
     if precision == "int8" and not (there and torch.cpu._is_vnni_supported()):
         what = "int8 is for CPUs" if device.type != "cpu" else "this processor has no fast int8 (VNNI)"
         raise EnvironmentFault(what, "use --precision bfloat16 or float32")
-    return there
+    return there and (precision != "bfloat16" or onednn_has_bfloat16())
 
 
 @cache
@@ -54,14 +55,23 @@ def packing_pays() -> bool:
     """Whether float32 products are faster from oneDNN's own layout: measured on x86-64, both Intel's (135 against 121
     GFLOP/s of torch's own for a vocabulary of 8,000, 150 against 140 for smaller ones) and AMD's.
     """
-    return platform.machine() in ("x86_64", "AMD64") and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return platform.machine() in ("x86_64", "AMD64") and _onednn_is_there()
 
 
 @cache
 def onednn_is_faster() -> bool:
     """Whether float32 products are faster through oneDNN: on AMD's processors, where this torch can be asked for it."""
-    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return there and facts().get("vendor_id") == "AuthenticAMD"
+    return _onednn_is_there() and facts().get("vendor_id") == "AuthenticAMD"
+
+
+@cache
+def onednn_has_bfloat16() -> bool:
+    """Whether oneDNN, where this torch can be asked for it, multiplies bfloat16 here: on x86 from AVX-512 on."""
+    return _onednn_is_there() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def _onednn_is_there() -> bool:
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class Ready:

@@ -10,12 +10,13 @@ from nmt.ops import additive_decoder, dot, dropout, gru
 from nmt.ops.cross_entropy import projected_cross_entropy
 from nmt.ops.fused import LONGEST, NONE, Drop, Fused, fused_for, using
 from nmt.ops.gated import glu, swiglu
-from nmt.ops.linear import linear, linear_relu
+from nmt.ops.linear import linear
 from nmt.ops.lstm import lstm_scan
 from nmt.ops.norm import layer_norm, rms_norm
 from nmt.ops.parts import parts
 from nmt.ops.projected import Group, heads
 from nmt.ops.r_drop import r_drop_cross_entropy
+from nmt.ops.rectified import rectified
 from nmt.ops.rope import rotation
 from tests.ops.compiled import FUSED, Form, by_type, compiled, near, same, with_gradients
 
@@ -189,45 +190,80 @@ def test_gradients_are_put_together_wherever_they_lie(order: tuple[int, int], ap
 
 
 @by_type
-@pytest.mark.parametrize("form", [linear, linear_relu])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("shape", "width"), [((37, 5, 50), 70), ((1, 16), 16), ((600, 3), 1), ((2, 33), 257)])
 @pytest.mark.usefixtures("nothing_is_zero_by_chance")
-def test_linear_layers(
-    form: Form, bias: bool, shape: tuple[int, ...], width: int, dtype: torch.dtype, error: float
-) -> None:
-    """Whole numbers, so that what ReLU makes of a sum does not hang on its rounding."""
-    x, weight = torch.randint(-3, 4, shape).float(), torch.randint(-2, 3, (width, shape[-1])).float()
-    inputs = [x, weight, *([torch.full((width,), 0.5)] if bias else [])]
-    same(form, inputs, dtype, 3 * error)
+def test_linear_layers(bias: bool, shape: tuple[int, ...], width: int, dtype: torch.dtype, error: float) -> None:
+    inputs = [torch.randn(shape), torch.randn(width, shape[-1]), *([torch.randn(width)] if bias else [])]
+    same(linear, inputs, dtype, 3 * error)
 
 
 @by_type
-@pytest.mark.parametrize("form", [linear, linear_relu])
-def test_rows_of_a_linear_layer_may_lie_anywhere(form: Form, dtype: torch.dtype, error: float) -> None:
+def test_rows_of_a_linear_layer_may_lie_anywhere(dtype: torch.dtype, error: float) -> None:
     """And the gradients of what it gives."""
-    x, weight = torch.randint(-3, 4, (6, 5, 20)).float(), torch.randint(-2, 3, (35, 20)).float()
     same(
-        lambda x, weight, bias: form(x.transpose(0, 1), weight, bias).permute(2, 0, 1),
-        *([x, weight, torch.full((35,), 0.5)], dtype, 3 * error),
+        lambda x, weight, bias: linear(x.transpose(0, 1), weight, bias).permute(2, 0, 1),
+        *([torch.randn(6, 5, 20), torch.randn(35, 20), torch.randn(35)], dtype, 3 * error),
+    )
+
+
+def of_two(x: Tensor, D: int, M: int, wide: int) -> list[Tensor]:
+    """x and the parameters of a feed-forward layer, whole numbers and a half: what ReLU makes of a sum does not hang on
+    its rounding.
+    """
+    inner, bias = torch.randint(-2, 3, (M, D)).float(), torch.full((M,), 0.5)
+    return [x, inner, bias, torch.randn(wide, M), torch.randn(wide)]
+
+
+@by_type
+@pytest.mark.parametrize(
+    ("shape", "M", "wide"), [((37, 5, 50), 70, 50), ((1, 16), 16, 3), ((600, 3), 1, 1), ((2, 33), 257, 33)]
+)
+@pytest.mark.usefixtures("nothing_is_zero_by_chance")
+def test_feed_forward_layers(shape: tuple[int, ...], M: int, wide: int, dtype: torch.dtype, error: float) -> None:
+    same(rectified, of_two(torch.randint(-3, 4, shape).float(), shape[-1], M, wide), dtype, 3 * error)
+
+
+@by_type
+def test_rows_of_a_feed_forward_layer_may_lie_anywhere(dtype: torch.dtype, error: float) -> None:
+    """And the gradients of what it gives."""
+    same(
+        lambda x, *parameters: rectified(x.transpose(0, 1), *parameters).permute(2, 0, 1),
+        *(of_two(torch.randint(-3, 4, (6, 5, 20)).float(), 20, 35, 12), dtype, 3 * error),
     )
 
 
 @by_type
-@pytest.mark.parametrize("bias", [True, False])
-def test_a_rectified_layer_drops_and_does_not_forget_what(bias: bool, dtype: torch.dtype, error: float) -> None:
-    inputs = [x.to(dtype) for x in (torch.randn(40, 16), torch.randn(50, 16), torch.randn(50))][: 3 if bias else 2]
-    found = with_gradients(compiled(partial(linear_relu, drop=0.25)), inputs)
+def test_a_feed_forward_layer_drops_and_does_not_forget_what(dtype: torch.dtype, error: float) -> None:
+    """Seen through a second matrix that is the identity."""
+    inputs = [torch.randn(40, 16), torch.randn(50, 16), torch.randn(50), torch.eye(50), torch.zeros(50)]
+    inputs = [x.to(dtype) for x in inputs]
+    found = with_gradients(compiled(partial(rectified, drop=0.25)), inputs)
     kept = found[0] != 0
-    rectified = torch.relu(linear(*(x.double() for x in inputs)))
-    assert 0.7 < float(kept[rectified > 0].double().mean()) < 0.8
-    near(found, with_gradients(lambda *x: torch.relu(linear(*x)) * kept / 0.75, inputs, torch.float64), error)
+    inner = torch.relu(linear(*(x.double() for x in inputs[:3])))
+    assert 0.7 < float(kept[inner > 0].double().mean()) < 0.8
+
+    def wanted(x: Tensor, inner: Tensor, inner_bias: Tensor, outer: Tensor, outer_bias: Tensor) -> Tensor:
+        return linear(torch.relu(linear(x, inner, inner_bias)) * kept / 0.75, outer, outer_bias)
+
+    near(found, with_gradients(wanted, inputs, torch.float64), error)
 
 
 @pytest.mark.parametrize("width", [32, 33, 50])
-def test_a_rectified_layer_drops_by_chance(width: int) -> None:
-    weight = torch.zeros(width, 1, requires_grad=True)
-    by_chance(compiled(linear_relu)(torch.zeros(3000, 1), weight, torch.ones(width), 0.3) == 0, 0.3)
+def test_a_feed_forward_layer_drops_by_chance(width: int) -> None:
+    inner = torch.zeros(width, 1, requires_grad=True)
+    parameters = inner, torch.ones(width), torch.eye(width), torch.zeros(width)
+    by_chance(compiled(rectified)(torch.zeros(3000, 1), *parameters, 0.3) == 0, 0.3)
+
+
+def test_a_gradient_twice_from_one_pass_is_the_same(fused: Fused) -> None:
+    """What is overwritten on the way back is not kept."""
+    inputs = [x.requires_grad_() for x in of_two(torch.randn(40, 16), 16, 50, 16)]
+    with using(fused):
+        y = rectified(*inputs)
+    first, second = (torch.autograd.grad(y, inputs, torch.ones_like(y), retain_graph=True) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a, b)
 
 
 # --- dropout ----------------------------------------------------------------------------------------------------------
@@ -439,7 +475,8 @@ def test_the_number_of_threads_changes_no_byte(fused: Fused) -> None:
                     fused.drop(x, drop),
                     fused.add_dropped(x, y, drop),
                     dropped,
-                    *fused.finish_backward(y, dropped, drop),
+                    fused.finish_backward_(returned := y.clone(), dropped, drop),
+                    returned,
                     fused.column_sums(y),
                     context,
                     weights,
@@ -471,7 +508,7 @@ def of_looks(T: int, B: int, N: int, A: int) -> Form:
 SHARED: dict[str, tuple[Form, list[tuple[int, ...]]]] = {
     "attention": (lambda q, k, v: dot.context(q, k, v, None, 0.2), [(9, 4, 5, 20), (9, 2, 17, 20), (9, 2, 17, 20)]),
     "linear": (linear, [(600, 20), (33, 20), (33,)]),
-    "linear_relu": (partial(linear_relu, drop=0.2), [(600, 20), (33, 20), (33,)]),
+    "rectified": (partial(rectified, drop=0.2), [(600, 20), (33, 20), (33,), (20, 33), (20,)]),
     "dropout": (lambda x: dropout.dropout(x, 0.2), [(3, 33_333)]),
     "add_dropped": (lambda x, y: dropout.add_dropped(x.float(), y, 0.2), [(3, 33_333), (3, 33_333)]),
     "loss": (

@@ -1,5 +1,10 @@
 """Matrices made ready give the products that they stand for, and only for the model whose they are."""
 
+import os
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -98,3 +103,29 @@ def test_where_int8_is_slow_or_not_to_be_trusted_it_is_refused(monkeypatch: pyte
     with pytest.raises(EnvironmentFault, match="for CPUs"):
         worth_readying(torch.device("cuda"), "int8")
     assert not worth_readying(torch.device("cuda"), "bfloat16")
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="AVX2 is of x86")
+def test_where_onednn_has_no_bfloat16_it_is_searched_and_trained_in_it_all_the_same() -> None:
+    """oneDNN as on a processor without AVX-512."""
+    script = """
+import torch
+from nmt.ops.fused import library, using
+from nmt.ops.linear import linear
+from nmt.ops.ready import worth_readying
+from nmt.ops.rectified import rectified
+assert not worth_readying(torch.device("cpu"), "bfloat16")
+assert worth_readying(torch.device("cpu"), "float32")
+x, w, b = (torch.randn(shape).bfloat16().requires_grad_() for shape in ((9, 8), (8, 8), (8,)))
+wide = [one.detach().float().requires_grad_() for one in (x, w, b)]
+def loss(x, w, b):
+    return rectified(linear(x, w, b), w, b, w, b).float().square().sum()
+with using(library()[0]):
+    loss(x, w, b).backward()
+loss(*wide).backward()
+for narrow, other in zip((x, w, b), wide):
+    assert (narrow.grad.float() - other.grad).abs().max() < 0.05 * other.grad.abs().max()
+"""
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
