@@ -41,6 +41,8 @@ def commit() -> str:
 
 
 def processor() -> str:
-    """The processor's name, and what of it matters for bfloat16."""
+    """The processor's name, what of it matters for bfloat16, and to what torch is kept that could do more."""
     units = [unit for unit in ("avx512_bf16", "amx_bf16") if unit in instructions()]
-    return ", ".join([facts().get("model name", platform.machine()), *units])
+    used = torch.backends.cpu.get_cpu_capability()
+    kept = [f"kept to {used}"] if "avx512f" in instructions() and used in ("AVX2", "DEFAULT") else []
+    return ", ".join([facts().get("model name", platform.machine()), *units, *kept])

@@ -9,8 +9,8 @@
 
 #include "native_vectors.h"
 
-typedef uint32_t VU __attribute__((vector_size(64), aligned(4), may_alias));
-typedef uint16_t Halves __attribute__((vector_size(32), aligned(2), may_alias));
+typedef uint32_t VU __attribute__((vector_size(WIDTH * 4), aligned(4), may_alias));
+typedef uint16_t Halves __attribute__((vector_size(WIDTH * 2), aligned(2), may_alias));
 
 #define WIDEST_HEAD 256 /* WIDEST of ops/fused.py */
 
@@ -64,7 +64,7 @@ INLINE Halves narrowed(V x)
     return __builtin_convertvector((none & 0x7FC0) | (~none & rounded), Halves);
 }
 
-/* Sixteen numbers of x from the `at`-th on, or n < 16 of them and zeros. */
+/* WIDTH numbers of x from the `at`-th on, or n of them, if those are fewer, and zeros. */
 INLINE V get(const void *x, int64_t at, int64_t n, const int half)
 {
     if (!half) return n >= WIDTH ? load((const float *)x + at) : load_some((const float *)x + at, n, 0.0f);
@@ -104,7 +104,7 @@ INLINE void put(void *x, int64_t at, V v, int64_t n, const int half)
 /* --- dropout ------------------------------------------------------------------------------------------------------ */
 
 /* Which elements are zeroed is a function of two keys and an element's place alone, so the way back makes them anew.
-   Elements go by blocks of 32: lane l of a hash has 16 bits for element l and 16 for element 16 + l. */
+   Elements go by blocks of 2 WIDTH: lane l of a hash has 16 bits for element l and 16 for element WIDTH + l. */
 typedef struct {
     uint32_t key, other, threshold; /* zeroed: 16 bits below the threshold */
     float scale;
@@ -124,14 +124,18 @@ INLINE VU hashed(VU x, Drop drop)
     return x ^ (x >> 14);
 }
 
-/* The hash of the block that holds element `at`, which is a multiple of 32. */
+/* The hash of the block that begins with element `at`. */
 INLINE VU block_bits(int64_t at, Drop drop)
 {
-    const VU lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    VU lanes;
+    for (uint32_t l = 0; l < WIDTH; l++) lanes[l] = l;
     return hashed(lanes + (uint32_t)(at >> 1), drop);
 }
 
-/* x of elements 0 .. 15 of a block, or 16 .. 31, dropped. */
+/* Elements up to the end of the last block of n. */
+INLINE int64_t whole_blocks(int64_t n) { return (n + 2 * WIDTH - 1) / (2 * WIDTH) * (2 * WIDTH); }
+
+/* x of the first WIDTH elements of a block, or of the second, dropped. */
 INLINE V dropped(V x, VU bits, const int second, Drop drop)
 {
     const VU own = second ? (VU)(bits >> 16) : (VU)(bits & 0xFFFF), kept = (VU)(own >= drop.threshold);
@@ -217,7 +221,7 @@ static void finish_some(const void *task, int64_t first, int64_t last)
 /* y <- y + bias, with relu what of it is above 0, dropped: R rows of O numbers; the bias may be missing. */
 void nmt_finish(void *y, int half, const float *bias, int relu, int64_t R, int64_t O, Drop drop, int64_t threads)
 {
-    const Finishing task = {y, bias, O, (O + 31) / 32 * 32, half, relu, drop};
+    const Finishing task = {y, bias, O, whole_blocks(O), half, relu, drop};
     share_out(finish_some, &task, R, 32, threads);
 }
 

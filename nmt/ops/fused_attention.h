@@ -1,9 +1,9 @@
 /* Attention of short sentences, forward and backward: a part of fused.c. ops/dot.py has its meaning.
 
-   A head's queries, keys and values are copied side by side in float32, rows made up with zeros to a multiple of 16, and
+   A head's queries, keys and values are copied side by side in float32, rows made up with zeros to a multiple of WIDTH, and
    all products are made from there: they are small enough to stay in a core's own cache. */
 
-/* out (R, W) = or += A (R, K) times B (K, W), W a multiple of 16. A's row r and column k lie at r * row + k * column,
+/* out (R, W) = or += A (R, K) times B (K, W), W a multiple of WIDTH. A's row r and column k lie at r * row + k * column,
    B's rows W apart and out's too. */
 INLINE void tile(const float *a, int64_t row, int64_t column, const float *b, int64_t width, int64_t K, float *out,
                  const int rows, const int vectors, const int added)
@@ -34,7 +34,7 @@ INLINE void strip(const float *a, int64_t row, int64_t column, const float *b, i
                   float *out, const int vectors, const int added)
 {
     int64_t r = 0;
-    if (vectors < 4)
+    if (8 * vectors <= ROOM)
         for (; r + 8 <= R; r += 8) tile(a + r * row, row, column, b, width, K, out + r * width, 8, vectors, added);
     for (; r + 4 <= R; r += 4) tile(a + r * row, row, column, b, width, K, out + r * width, 4, vectors, added);
     if (r + 2 <= R) {
@@ -48,12 +48,11 @@ INLINE void product_of(const float *a, int64_t row, int64_t column, const float 
                        float *out, const int added)
 {
     int64_t at = 0;
-    for (; at + 4 * WIDTH <= width; at += 4 * WIDTH)
-        strip(a, row, column, b + at, width, R, K, out + at, 4, added);
-    if (at + 2 * WIDTH <= width) {
+    if (4 * 4 <= ROOM)
+        for (; at + 4 * WIDTH <= width; at += 4 * WIDTH)
+            strip(a, row, column, b + at, width, R, K, out + at, 4, added);
+    for (; at + 2 * WIDTH <= width; at += 2 * WIDTH)
         strip(a, row, column, b + at, width, R, K, out + at, 2, added);
-        at += 2 * WIDTH;
-    }
     if (at < width) strip(a, row, column, b + at, width, R, K, out + at, 1, added);
 }
 
@@ -73,7 +72,7 @@ typedef struct {
     const void *q, *k, *v, *d_context;
     Strides qs, ks, vs, d_context_s, dqs, dks, dvs, seen;
     const uint8_t *keep;
-    int64_t seen_key, H, G, Q, N, C, wide_n, wide_c; /* wide: up to a multiple of 16 */
+    int64_t seen_key, H, G, Q, N, C, wide_n, wide_c; /* wide: up to a multiple of WIDTH */
     float scale, *weights;
     void *context, *dq, *dk, *dv;
     Drop drop;
@@ -105,13 +104,13 @@ INLINE void gather_rows(const void *x, int64_t first, int64_t stride, int64_t n,
             store(to + j * t->wide_c + c, get(x, first + j * stride + c, t->C - c, half) * scale);
 }
 
-/* Sixteen rows of sixteen numbers as columns: four times each vector of the first half is mixed with its fellow of the
-   second. */
+/* WIDTH rows of as many numbers as columns: each vector of the first half is mixed with its fellow of the second, and
+   that as often as WIDTH can be halved. */
 INLINE void transpose(V *x)
 {
     V mixed[WIDTH];
 #pragma GCC unroll 4
-    for (int turn = 0; turn < 4; turn++) {
+    for (int left = WIDTH; left > 1; left /= 2) {
 #pragma GCC unroll 8
         for (int i = 0; i < WIDTH / 2; i++) {
             mixed[2 * i] = low_mixed(x[i], x[i + WIDTH / 2]);
@@ -158,7 +157,7 @@ INLINE void hide(const Attention *t, int64_t b, int64_t i, float *hidden)
 /* Weights (Q, wide N) as dropout leaves them, of the row-th of all rows on; into `to`, which may be x. */
 INLINE void drop_weights(const Attention *t, int64_t row, const float *x, float *to)
 {
-    const int64_t padded = (t->N + 31) / 32 * 32;
+    const int64_t padded = whole_blocks(t->N);
     for (int64_t i = 0; i < t->Q; i++)
         for (int64_t at = 0; at < t->wide_n; at += 2 * WIDTH) {
             const VU bits = block_bits((row + i) * padded + at, t->drop);

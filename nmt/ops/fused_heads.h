@@ -1,12 +1,6 @@
 /* Heads before they meet in an attention: RMSNorm over a head's width, then its pairs of neighbours turned by an angle;
    forward and backward. A part of fused.c; ops/turned.py has their meaning. */
 
-#if defined(__clang__) || __GNUC__ >= 12
-#define LANES(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
-#else
-#define LANES(v, ...) __builtin_shuffle(v, (VI){__VA_ARGS__})
-#endif
-
 typedef struct {
     const void *x, *g;
     Strides x_at, g_at, dx_at, turn_at; /* a turn has no heads */
@@ -21,10 +15,8 @@ typedef struct {
 /* Pairs of v turned by the angles whose cosine and sine stand at their places in `turn`; back where `way` is -1. */
 INLINE V turned_by(V v, V turn, const float way)
 {
-    const V real = LANES(turn, 0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10, 12, 12, 14, 14);
-    const V imaginary = LANES(turn, 1, 1, 3, 3, 5, 5, 7, 7, 9, 9, 11, 11, 13, 13, 15, 15);
-    const V other = LANES(v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
-    const V sign = {-way, way, -way, way, -way, way, -way, way, -way, way, -way, way, -way, way, -way, way};
+    const V real = PAIRS(turn, 0, 0), imaginary = PAIRS(turn, 1, 1), other = PAIRS(v, 1, 0);
+    const V first = all(-way), sign = low_mixed(first, -first);
     return v * real + other * imaginary * sign;
 }
 

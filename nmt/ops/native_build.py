@@ -24,7 +24,8 @@ _PARTS = {
 """The files of each library, the one that includes the others first."""
 
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-shared", "-fPIC")
-_WIDE = "-mprefer-vector-width=512"
+_BY_CAPABILITY = {"AVX512": ("-mprefer-vector-width=512",), "AVX2": ("-mno-avx512f",), "DEFAULT": ("-mno-avx",)}
+"""On x86, by what torch's own functions use: ATEN_CPU_CAPABILITY=avx2 in the environment keeps these to it as well."""
 _COMPILE_SECONDS = 60
 
 
@@ -70,8 +71,8 @@ def _name(sources: list[Path], compiler: str) -> str:
 
 
 def _flags() -> tuple[str, ...]:
-    wide = platform.machine() == "x86_64" and torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return (*_FLAGS, _WIDE) if wide else _FLAGS
+    more = _BY_CAPABILITY.get(torch.backends.cpu.get_cpu_capability(), ()) if platform.machine() == "x86_64" else ()
+    return *_FLAGS, *more
 
 
 def _compile(compiler: str, source: Path, path: Path) -> None:

@@ -1,5 +1,5 @@
-/* Sixteen numbers at once, with the vector types that gcc and clang share, which they turn into what the processor has;
-   and exp, tanh, the logistic function and the largest of many. What native.c and fused.c are written with. */
+/* As many numbers at once as the processor has in a register, with the vector types that gcc and clang share; and exp,
+   tanh, the logistic function and the largest of many. What native.c and fused.c are written with. */
 
 #include <math.h>
 #include <stdint.h>
@@ -10,26 +10,55 @@
 
 #define BLOCK 64
 
-/* Sixteen numbers at once, in as few instructions as the processor has them; they may lie anywhere. */
-typedef float V __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int32_t VI __attribute__((vector_size(64), aligned(4), may_alias));
-typedef float V8 __attribute__((vector_size(32)));
-typedef float V4 __attribute__((vector_size(16)));
+/* Wider vectors than the processor has would be computed number by number wherever they are compared or converted. */
+#if defined(__AVX512F__)
 #define WIDTH 16
+#elif defined(__AVX2__)
+#define WIDTH 8
+#else
+#define WIDTH 4
+#endif
+
+/* How many of them it holds besides a few. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define ROOM 16
+#else
+#define ROOM 8
+#endif
+
+/* They may lie anywhere. */
+typedef float V __attribute__((vector_size(WIDTH * 4), aligned(4), may_alias));
+typedef int32_t VI __attribute__((vector_size(WIDTH * 4), aligned(4), may_alias));
+typedef float V4 __attribute__((vector_size(16)));
 
 static inline V load(const float *x) { return *(const V *)x; }
 static inline void store(float *x, V v) { *(V *)x = v; }
-static inline V all(float x) { return (V){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
+static inline V all(float x) { return x - (V){0}; }
 static inline V either(VI first, V a, V b) { return (V)((first & (VI)a) | (~first & (VI)b)); }
 
-/* Of the numbers of two vectors in turns, the first sixteen and the others. */
-#ifdef __clang__
-#define MIXED(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+/* Numbers of a and, from WIDTH on, of b. */
+#if defined(__clang__) || __GNUC__ >= 12
+#define LANES(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define MIXED(a, b, ...) __builtin_shuffle(a, b, (VI){__VA_ARGS__})
+#define LANES(a, b, ...) __builtin_shuffle(a, b, (VI){__VA_ARGS__})
 #endif
-static inline V low_mixed(V a, V b) { return MIXED(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23); }
-static inline V high_mixed(V a, V b) { return MIXED(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31); }
+
+/* Of each pair of neighbours, of which the first are 0 and 1, what stands at i and at j; and the numbers of two vectors
+   in turns, the first WIDTH of them and the others. */
+#if WIDTH == 16
+#define PAIRS(a, i, j) \
+    LANES(a, a, i, j, i + 2, j + 2, i + 4, j + 4, i + 6, j + 6, i + 8, j + 8, i + 10, j + 10, i + 12, j + 12, i + 14, j + 14)
+static inline V low_mixed(V a, V b) { return LANES(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23); }
+static inline V high_mixed(V a, V b) { return LANES(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31); }
+#elif WIDTH == 8
+#define PAIRS(a, i, j) LANES(a, a, i, j, i + 2, j + 2, i + 4, j + 4, i + 6, j + 6)
+static inline V low_mixed(V a, V b) { return LANES(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
+static inline V high_mixed(V a, V b) { return LANES(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
+#else
+#define PAIRS(a, i, j) LANES(a, a, i, j, i + 2, j + 2)
+static inline V low_mixed(V a, V b) { return LANES(a, b, 0, 4, 1, 5); }
+static inline V high_mixed(V a, V b) { return LANES(a, b, 2, 6, 3, 7); }
+#endif
 
 #ifdef __AVX512F__
 /* What compilers do not find by themselves. */
@@ -50,29 +79,28 @@ static inline void store_some(float *x, V v, int64_t n)
 #else
 static inline V larger(V a, V b) { return either(a > b, a, b); }
 
+/* Of eight the four first and the others; four are only first. */
+static inline void halves(V v, V4 *first, V4 *others)
+{
+    memcpy(first, &v, 16);
+    memcpy(others, (const char *)&v + sizeof v - 16, 16);
+}
+
 static inline float sum_of(V v)
 {
-    V8 eight, high;
-    memcpy(&eight, &v, 32);
-    memcpy(&high, (const char *)&v + 32, 32);
-    eight += high;
-    V4 four, rest;
-    memcpy(&four, &eight, 16);
-    memcpy(&rest, (const char *)&eight + 16, 16);
-    four += rest;
+    V4 four, others;
+    halves(v, &four, &others);
+    if (WIDTH == 8) four += others;
     return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
 static inline float largest_lane(V v)
 {
-    V8 eight, high;
-    memcpy(&eight, &v, 32);
-    memcpy(&high, (const char *)&v + 32, 32);
-    for (int l = 0; l < 8; l++) eight[l] = high[l] > eight[l] ? high[l] : eight[l];
-    float four[4], two[2];
-    for (int l = 0; l < 4; l++) four[l] = eight[l + 4] > eight[l] ? eight[l + 4] : eight[l];
-    for (int l = 0; l < 2; l++) two[l] = four[l + 2] > four[l] ? four[l + 2] : four[l];
-    return two[1] > two[0] ? two[1] : two[0];
+    V4 four, others;
+    halves(v, &four, &others);
+    for (int l = 0; l < 4; l++) four[l] = others[l] > four[l] ? others[l] : four[l];
+    for (int l = 0; l < 2; l++) four[l] = four[l + 2] > four[l] ? four[l + 2] : four[l];
+    return four[1] > four[0] ? four[1] : four[0];
 }
 
 /* A bit for each number of v that is larger than x. */
