@@ -1,7 +1,7 @@
 /* Attention of short sentences, forward and backward: a part of fused.c. ops/dot.py has its meaning.
 
-   A head's queries, keys and values are copied side by side in float32, rows made up with zeros to a multiple of WIDTH, and
-   all products are made from there: they are small enough to stay in a core's own cache. */
+   A head's queries, keys and values are copied side by side in float32, rows made up with zeros to a multiple of WIDTH,
+   and all products are made from there: they are small enough to stay in a core's own cache. */
 
 /* out (R, W) = or += A (R, K) times B (K, W), W a multiple of WIDTH. A's row r and column k lie at r * row + k * column,
    B's rows W apart and out's too. */
@@ -194,13 +194,16 @@ static float *scratch(const Attention *t, int64_t rows, int64_t squares)
     return made;
 }
 
+/* All that is read for the head after head h of sentence b, of those before sentence `last`. */
 INLINE void expect_next(const Attention *t, int64_t b, int64_t h, int64_t last, const int back, const int half)
 {
     if (++h == t->H) h = 0, b++;
     if (b == last) return;
     const int64_t shared = t->H / t->G, g = h / shared;
     expect(t->q, b * t->qs.batch + h * t->qs.head, t->qs.position, t->Q, t, 0, half);
-    if (back) expect(t->d_context, b * t->d_context_s.batch + h * t->d_context_s.head, t->d_context_s.position, t->Q, t, 0, half);
+    if (back)
+        expect(t->d_context, b * t->d_context_s.batch + h * t->d_context_s.head, t->d_context_s.position, t->Q, t, 0,
+               half);
     if (h % shared) return;
     expect(t->k, b * t->ks.batch + g * t->ks.head, t->ks.position, t->N, t, 0, half);
     expect(t->v, b * t->vs.batch + g * t->vs.head, t->vs.position, t->N, t, 0, half);

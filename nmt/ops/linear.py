@@ -64,11 +64,11 @@ def _through_onednn(x: Tensor) -> bool:
     return x.dtype == torch.float32 and x.device.type == "cpu" and onednn_is_faster()
 
 
-def _onednn(x: Tensor, matrix: Tensor, bias: Tensor | None, relu: bool = False) -> Tensor:
-    """x (..., I), matrix (O, I), bias (O,) -> (..., O): what torch.compile calls for a linear layer on a CPU. With relu
-    what of that is above 0.
+def _onednn(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+    """x (..., I), matrix (O, I), bias (O,) -> (..., O): what torch.compile calls for a linear layer on a CPU. Its ReLU
+    makes 0 of what is no number, so a training does without.
     """
-    return torch.ops.mkldnn._linear_pointwise(x, matrix, bias, "relu" if relu else "none", [], "")
+    return torch.ops.mkldnn._linear_pointwise(x, matrix, bias, "none", [], "")
 
 
 class _OneDNNLinear(torch.autograd.Function):
@@ -98,10 +98,9 @@ def finished(
     """`linear` with a matrix in the type of x, what of it is above 0 with relu, and of that what dropout leaves. For
     hand-written passes.
     """
-    if _through_onednn(x) or (x.dtype == torch.bfloat16 and onednn_has_bfloat16()):  # it finishes while it writes
-        y = _onednn(x, matrix, None if bias is None else as_type(bias, x.dtype), relu)
-        bias, relu = None, False
-    else:  # torch's own product would write a bias first and read it again
+    if _through_onednn(x) or (x.dtype == torch.bfloat16 and onednn_has_bfloat16()):  # it adds a bias while it writes
+        y, bias = _onednn(x, matrix, None if bias is None else as_type(bias, x.dtype)), None
+    else:  # torch's own product would write it first and read it again
         y = F.linear(x, matrix)
     if bias is not None or relu or drop is not NONE:
         fused.finish_(y.view(-1, y.shape[-1]), bias, relu, drop)

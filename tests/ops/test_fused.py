@@ -256,6 +256,17 @@ def test_a_feed_forward_layer_drops_by_chance(width: int) -> None:
     by_chance(compiled(rectified)(torch.zeros(3000, 1), *parameters, 0.3) == 0, 0.3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_what_is_no_number_is_not_rectified_away(which: int, dtype: torch.dtype) -> None:
+    """An update must be seen to have failed: oneDNN's own ReLU makes 0 of it."""
+    inputs = [x.to(dtype) for x in of_two(torch.randn(40, 16), 16, 50, 16)]
+    inputs[which].view(-1)[3] = torch.nan
+    with using(FUSED):
+        y = rectified(*(x.requires_grad_() for x in inputs))
+    assert y.isnan().any()
+
+
 def test_a_gradient_twice_from_one_pass_is_the_same(fused: Fused) -> None:
     """What is overwritten on the way back is not kept."""
     inputs = [x.requires_grad_() for x in of_two(torch.randn(40, 16), 16, 50, 16)]
