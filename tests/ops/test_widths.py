@@ -16,7 +16,6 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.skipif(FUSED is None or platform.machine() != "x86_64", reason="not a processor to be kept to less")
-@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="this processor has no less")
 @pytest.mark.parametrize(
     ("capability", "names"),
     [
@@ -28,6 +27,9 @@ HERE = Path(__file__).parent
 )
 def test_narrower_registers_compute_the_same(capability: str, names: list[str], tmp_path: Path) -> None:
     """All tests of what is compiled pass."""
+    has = torch.backends.cpu.get_cpu_capability()
+    if has in ("DEFAULT", capability.upper()):
+        pytest.skip(f"this processor has no more than {has}")
     environment = os.environ | {"ATEN_CPU_CAPABILITY": capability, "XDG_CACHE_HOME": str(tmp_path)}
     environment.pop("PYTEST_ADDOPTS", None)
     files = [str(HERE / f"test_{name}.py") for name in names]
