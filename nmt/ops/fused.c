@@ -104,7 +104,9 @@ INLINE void put(void *x, int64_t at, V v, int64_t n, const int half)
 /* --- dropout ------------------------------------------------------------------------------------------------------ */
 
 /* Which elements are zeroed is a function of two keys and an element's place alone, so the way back makes them anew.
-   Elements go by blocks of 2 WIDTH: lane l of a hash has 16 bits for element l and 16 for element WIDTH + l. */
+   Elements go by blocks of 32: number l of a block's 16 hashes has 16 bits for element l and 16 for element 16 + l,
+   however many numbers a vector has. */
+#define HASHES 16
 typedef struct {
     uint32_t key, other, threshold; /* zeroed: 16 bits below the threshold */
     float scale;
@@ -124,18 +126,18 @@ INLINE VU hashed(VU x, Drop drop)
     return x ^ (x >> 14);
 }
 
-/* The hash of the block that begins with element `at`. */
-INLINE VU block_bits(int64_t at, Drop drop)
+/* WIDTH hashes, from number l on, of the block that begins with element `at`. */
+INLINE VU block_bits(int64_t at, int64_t l, Drop drop)
 {
     VU lanes;
-    for (uint32_t l = 0; l < WIDTH; l++) lanes[l] = l;
-    return hashed(lanes + (uint32_t)(at >> 1), drop);
+    for (uint32_t own = 0; own < WIDTH; own++) lanes[own] = own;
+    return hashed(lanes + (uint32_t)((at >> 1) + l), drop);
 }
 
 /* Elements up to the end of the last block of n. */
-INLINE int64_t whole_blocks(int64_t n) { return (n + 2 * WIDTH - 1) / (2 * WIDTH) * (2 * WIDTH); }
+INLINE int64_t whole_blocks(int64_t n) { return (n + 2 * HASHES - 1) / (2 * HASHES) * (2 * HASHES); }
 
-/* x of the first WIDTH elements of a block, or of the second, dropped. */
+/* x of what these hashes have their first bits for, or of what they have the second for, dropped. */
 INLINE V dropped(V x, VU bits, const int second, Drop drop)
 {
     const VU own = second ? (VU)(bits >> 16) : (VU)(bits & 0xFFFF), kept = (VU)(own >= drop.threshold);
@@ -154,17 +156,18 @@ typedef struct {
 INLINE void drop_elements(const Dropping *t, int64_t first, int64_t last, const int x_half, const int y_half,
                           const int added)
 {
-    for (int64_t at = first; at < last; at += 2 * WIDTH) {
-        const VU bits = t->drop.threshold ? block_bits(at, t->drop) : (VU){0};
-        for (int second = 0; second < 2; second++) {
-            const int64_t from = at + second * WIDTH, left = last - from;
-            if (left <= 0) break;
-            V v = get(t->x, from, left, x_half);
-            if (t->drop.threshold) v = dropped(v, bits, second, t->drop);
-            if (added) v += get(t->base, from, left, 0);
-            put(t->y, from, v, left, y_half);
+    for (int64_t at = first; at < last; at += 2 * HASHES)
+        for (int64_t l = 0; l < HASHES; l += WIDTH) {
+            const VU bits = t->drop.threshold ? block_bits(at, l, t->drop) : (VU){0};
+            for (int second = 0; second < 2; second++) {
+                const int64_t from = at + l + second * HASHES, left = last - from;
+                if (left <= 0) break;
+                V v = get(t->x, from, left, x_half);
+                if (t->drop.threshold) v = dropped(v, bits, second, t->drop);
+                if (added) v += get(t->base, from, left, 0);
+                put(t->y, from, v, left, y_half);
+            }
         }
-    }
 }
 
 static void drop_some(const void *task, int64_t first, int64_t last)
@@ -198,18 +201,19 @@ typedef struct {
 INLINE void finish_rows(const Finishing *t, int64_t first, int64_t last, const int half)
 {
     for (int64_t row = first; row < last; row++)
-        for (int64_t at = 0; at < t->O; at += 2 * WIDTH) {
-            const VU bits = t->drop.threshold ? block_bits(row * t->padded + at, t->drop) : (VU){0};
-            for (int second = 0; second < 2; second++) {
-                const int64_t from = at + second * WIDTH, left = t->O - from;
-                if (left <= 0) break;
-                V v = get(t->y, row * t->O + from, left, half);
-                if (t->bias) v += get(t->bias, from, left, 0);
-                if (t->relu) v = (V)((VI)v & ~(v < all(0.0f)));
-                if (t->drop.threshold) v = dropped(v, bits, second, t->drop);
-                put(t->y, row * t->O + from, v, left, half);
+        for (int64_t at = 0; at < t->O; at += 2 * HASHES)
+            for (int64_t l = 0; l < HASHES; l += WIDTH) {
+                const VU bits = t->drop.threshold ? block_bits(row * t->padded + at, l, t->drop) : (VU){0};
+                for (int second = 0; second < 2; second++) {
+                    const int64_t from = at + l + second * HASHES, left = t->O - from;
+                    if (left <= 0) break;
+                    V v = get(t->y, row * t->O + from, left, half);
+                    if (t->bias) v += get(t->bias, from, left, 0);
+                    if (t->relu) v = (V)((VI)v & ~(v < all(0.0f)));
+                    if (t->drop.threshold) v = dropped(v, bits, second, t->drop);
+                    put(t->y, row * t->O + from, v, left, half);
+                }
             }
-        }
 }
 
 static void finish_some(const void *task, int64_t first, int64_t last)

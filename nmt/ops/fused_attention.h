@@ -159,13 +159,14 @@ INLINE void drop_weights(const Attention *t, int64_t row, const float *x, float 
 {
     const int64_t padded = whole_blocks(t->N);
     for (int64_t i = 0; i < t->Q; i++)
-        for (int64_t at = 0; at < t->wide_n; at += 2 * WIDTH) {
-            const VU bits = block_bits((row + i) * padded + at, t->drop);
-            const int64_t from = i * t->wide_n + at;
-            store(to + from, dropped(load(x + from), bits, 0, t->drop));
-            if (at + WIDTH < t->wide_n)
-                store(to + from + WIDTH, dropped(load(x + from + WIDTH), bits, 1, t->drop));
-        }
+        for (int64_t at = 0; at < t->wide_n; at += 2 * HASHES)
+            for (int64_t l = 0; l < HASHES && at + l < t->wide_n; l += WIDTH) {
+                const VU bits = block_bits((row + i) * padded + at, l, t->drop);
+                const int64_t from = i * t->wide_n + at + l;
+                store(to + from, dropped(load(x + from), bits, 0, t->drop));
+                if (at + l + HASHES < t->wide_n)
+                    store(to + from + HASHES, dropped(load(x + from + HASHES), bits, 1, t->drop));
+            }
 }
 
 INLINE void softmax_row(float *x, const float *hidden, int64_t width)
