@@ -1,5 +1,5 @@
 /* Heads before they meet in an attention: RMSNorm over a head's width, then its pairs of neighbours turned by an angle;
-   forward and backward. A part of fused.c; ops/turned.py has their meaning. */
+   forward and backward. A part of fused.c; ops/projected.py has their meaning. */
 
 typedef struct {
     const void *x, *g;

@@ -1,6 +1,6 @@
 /* Steps of gated recurrent layers once the products are made: a part of native.c, whose vectors it uses. */
 
-/* All H units, sixteen at once: those from `at` on, `left` of them. */
+/* All H units, WIDTH at once: those from `at` on, `left` of them. */
 #define EACH(H) for (int64_t at = 0, left; at < (H) && (left = (H) - at < WIDTH ? (H) - at : WIDTH); at += WIDTH)
 
 static inline V take(const float *x, int64_t n) { return n == WIDTH ? load(x) : load_some(x, n, 0.0f); }
