@@ -79,6 +79,9 @@ typedef struct {
     int half, *failed;
 } Attention;
 
+/* Where head h of sentence b begins. */
+INLINE int64_t head_of(Strides s, int64_t b, int64_t h) { return b * s.batch + h * s.head; }
+
 /* Asks the caches for n rows of C numbers, to be read or, with `write`, written soon: they lie too far apart for a
    processor to foresee. */
 INLINE void expect(const void *x, int64_t first, int64_t stride, int64_t n, const Attention *t, const int write,
@@ -201,13 +204,11 @@ INLINE void expect_next(const Attention *t, int64_t b, int64_t h, int64_t last, 
     if (++h == t->H) h = 0, b++;
     if (b == last) return;
     const int64_t shared = t->H / t->G, g = h / shared;
-    expect(t->q, b * t->qs.batch + h * t->qs.head, t->qs.position, t->Q, t, 0, half);
-    if (back)
-        expect(t->d_context, b * t->d_context_s.batch + h * t->d_context_s.head, t->d_context_s.position, t->Q, t, 0,
-               half);
+    expect(t->q, head_of(t->qs, b, h), t->qs.position, t->Q, t, 0, half);
+    if (back) expect(t->d_context, head_of(t->d_context_s, b, h), t->d_context_s.position, t->Q, t, 0, half);
     if (h % shared) return;
-    expect(t->k, b * t->ks.batch + g * t->ks.head, t->ks.position, t->N, t, 0, half);
-    expect(t->v, b * t->vs.batch + g * t->vs.head, t->vs.position, t->N, t, 0, half);
+    expect(t->k, head_of(t->ks, b, g), t->ks.position, t->N, t, 0, half);
+    expect(t->v, head_of(t->vs, b, g), t->vs.position, t->N, t, 0, half);
 }
 
 INLINE void attend_sentences(const Attention *t, int64_t first, int64_t last, const int half)
@@ -221,10 +222,10 @@ INLINE void attend_sentences(const Attention *t, int64_t first, int64_t last, co
         for (int64_t h = 0; h < t->H; h++) {
             const int64_t shared = t->H / t->G, g = h / shared, row = (b * t->H + h) * Q;
             if (h % shared == 0) {
-                gather_columns(t->k, b * t->ks.batch + g * t->ks.head, t->ks.position, N, t, keys, half);
-                gather_rows(t->v, b * t->vs.batch + g * t->vs.head, t->vs.position, N, t, 1.0f, values, half);
+                gather_columns(t->k, head_of(t->ks, b, g), t->ks.position, N, t, keys, half);
+                gather_rows(t->v, head_of(t->vs, b, g), t->vs.position, N, t, 1.0f, values, half);
             }
-            gather_rows(t->q, b * t->qs.batch + h * t->qs.head, t->qs.position, Q, t, t->scale, q, half);
+            gather_rows(t->q, head_of(t->qs, b, h), t->qs.position, Q, t, t->scale, q, half);
             expect_next(t, b, h, last, 0, half);
             expect(t->context, (b * Q * t->H + h) * t->C, t->H * t->C, Q, t, 1, half);
             multiply(q, wide_c, 1, keys, wide_n, Q, wide_c, w);
@@ -259,19 +260,18 @@ INLINE void attend_back(const Attention *t, int64_t first, int64_t last, const i
         for (int64_t h = 0; h < t->H; h++) {
             const int64_t g = h / shared, row = (b * t->H + h) * Q;
             if (h % shared == 0) {
-                gather_rows(t->k, b * t->ks.batch + g * t->ks.head, t->ks.position, N, t, 1.0f, keys, half);
-                gather_columns(t->v, b * t->vs.batch + g * t->vs.head, t->vs.position, N, t, values, half);
+                gather_rows(t->k, head_of(t->ks, b, g), t->ks.position, N, t, 1.0f, keys, half);
+                gather_columns(t->v, head_of(t->vs, b, g), t->vs.position, N, t, values, half);
                 memset(dk, 0, (size_t)(N * wide_c) * sizeof *dk);
                 memset(dv, 0, (size_t)(N * wide_c) * sizeof *dv);
             }
-            gather_rows(t->q, b * t->qs.batch + h * t->qs.head, t->qs.position, Q, t, t->scale, q, half);
-            gather_rows(t->d_context, b * t->d_context_s.batch + h * t->d_context_s.head, t->d_context_s.position, Q, t,
-                        1.0f, d, half);
+            gather_rows(t->q, head_of(t->qs, b, h), t->qs.position, Q, t, t->scale, q, half);
+            gather_rows(t->d_context, head_of(t->d_context_s, b, h), t->d_context_s.position, Q, t, 1.0f, d, half);
             expect_next(t, b, h, last, 1, half);
-            expect(t->dq, b * t->dqs.batch + h * t->dqs.head, t->dqs.position, Q, t, 1, half);
+            expect(t->dq, head_of(t->dqs, b, h), t->dqs.position, Q, t, 1, half);
             if ((h + 1) % shared == 0) {
-                expect(t->dk, b * t->dks.batch + g * t->dks.head, t->dks.position, N, t, 1, half);
-                expect(t->dv, b * t->dvs.batch + g * t->dvs.head, t->dvs.position, N, t, 1, half);
+                expect(t->dk, head_of(t->dks, b, g), t->dks.position, N, t, 1, half);
+                expect(t->dv, head_of(t->dvs, b, g), t->dvs.position, N, t, 1, half);
             }
             multiply(d, wide_c, 1, values, wide_n, Q, wide_c, ds); /* of the weights, for now */
             for (int64_t i = 0; i < Q; i++) {
@@ -292,10 +292,10 @@ INLINE void attend_back(const Attention *t, int64_t first, int64_t last, const i
             }
             multiply(ds, wide_n, 1, keys, wide_c, Q, N, dq);
             multiply_add(ds, 1, wide_n, q, wide_c, N, Q, dk);
-            scatter_rows(dq, Q, t, t->scale, t->dq, b * t->dqs.batch + h * t->dqs.head, t->dqs.position, half);
+            scatter_rows(dq, Q, t, t->scale, t->dq, head_of(t->dqs, b, h), t->dqs.position, half);
             if ((h + 1) % shared == 0) {
-                scatter_rows(dk, N, t, 1.0f, t->dk, b * t->dks.batch + g * t->dks.head, t->dks.position, half);
-                scatter_rows(dv, N, t, 1.0f, t->dv, b * t->dvs.batch + g * t->dvs.head, t->dvs.position, half);
+                scatter_rows(dk, N, t, 1.0f, t->dk, head_of(t->dks, b, g), t->dks.position, half);
+                scatter_rows(dv, N, t, 1.0f, t->dv, head_of(t->dvs, b, g), t->dvs.position, half);
             }
         }
     free(q);
